@@ -1,0 +1,95 @@
+"""The types of features and keys, as the application file writes them: `float32`, `float32[19]`, `int64[]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+
+class Scalar(Enum):
+    """An element type. The value is its name in the application file."""
+
+    BOOL = "bool"
+    INT32 = "int32"
+    INT64 = "int64"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    STRING = "string"
+    TIMESTAMP = "timestamp"
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The little-endian numpy type; timestamps are int64 microseconds; strings have none (object)."""
+        return _NUMPY[self]
+
+    @property
+    def is_float(self) -> bool:
+        return self in (Scalar.FLOAT16, Scalar.FLOAT32, Scalar.FLOAT64)
+
+    @property
+    def is_integer(self) -> bool:
+        return self in (Scalar.INT32, Scalar.INT64)
+
+
+_NUMPY: dict[Scalar, np.dtype[np.generic]] = {
+    Scalar.BOOL: np.dtype("?"),
+    Scalar.INT32: np.dtype("<i4"),
+    Scalar.INT64: np.dtype("<i8"),
+    Scalar.FLOAT16: np.dtype("<f2"),
+    Scalar.FLOAT32: np.dtype("<f4"),
+    Scalar.FLOAT64: np.dtype("<f8"),
+    Scalar.STRING: np.dtype(object),
+    Scalar.TIMESTAMP: np.dtype("<i8"),
+}
+
+MAX_LIST_LENGTH = 65_536
+_PATTERN = re.compile(r"([a-z0-9]+)(\[(\d*)\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """A feature's type: a scalar, a fixed list of `length` scalars, or a variable list.
+
+    `length` is 1 for a scalar; for a variable list it is 0.
+    """
+
+    scalar: Scalar
+    is_list: bool = False
+    length: int = 1
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether a value's size differs from row to row: variable lists and strings."""
+        return self.is_variable_list or self.scalar is Scalar.STRING
+
+    @property
+    def is_variable_list(self) -> bool:
+        return self.is_list and self.length == 0
+
+    def __str__(self) -> str:
+        if not self.is_list:
+            return self.scalar.value
+        return f"{self.scalar.value}[{self.length or ''}]"
+
+    @classmethod
+    def parse(cls, text: str) -> DType:
+        """Return the type that `text` names.
+
+        Raises: ValueError, with what is wrong and what is allowed.
+        """
+        match = _PATTERN.fullmatch(text)
+        names = [scalar.value for scalar in Scalar]
+        if match is None or match[1] not in names:
+            raise ValueError(
+                f"unknown dtype {text!r}: use one of {', '.join(names)}, with [N] for a fixed list, [] for a variable one"
+            )
+        if match[2] is None:
+            return cls(Scalar(match[1]))
+        length = int(match[3] or 0)
+        if match[3] and not 1 <= length <= MAX_LIST_LENGTH:
+            raise ValueError(f"a fixed list has 1 to {MAX_LIST_LENGTH} elements, not {length}")
+        return cls(Scalar(match[1]), is_list=True, length=length)
