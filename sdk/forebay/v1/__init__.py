@@ -1,0 +1,1 @@
+"""The wire, generated from `protos/forebay/v1` by `make proto`."""

@@ -1,0 +1,71 @@
+from forebay.v1 import prediction_pb2 as _prediction_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ListRecentRequestsRequest(_message.Message):
+    __slots__ = ("limit", "id")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    id: str
+    def __init__(self, limit: _Optional[int] = ..., id: _Optional[str] = ...) -> None: ...
+
+class ListRecentRequestsResponse(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[RecentRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[RecentRequest, _Mapping]]] = ...) -> None: ...
+
+class RecentRequest(_message.Message):
+    __slots__ = ("method", "pipeline", "status", "started_at_us", "duration_us", "given_us", "degradations", "provenance")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_US_FIELD_NUMBER: _ClassVar[int]
+    DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    pipeline: str
+    status: str
+    started_at_us: int
+    duration_us: int
+    given_us: int
+    degradations: _containers.RepeatedCompositeFieldContainer[_prediction_pb2.Degradation]
+    provenance: _prediction_pb2.Provenance
+    def __init__(self, method: _Optional[str] = ..., pipeline: _Optional[str] = ..., status: _Optional[str] = ..., started_at_us: _Optional[int] = ..., duration_us: _Optional[int] = ..., given_us: _Optional[int] = ..., degradations: _Optional[_Iterable[_Union[_prediction_pb2.Degradation, _Mapping]]] = ..., provenance: _Optional[_Union[_prediction_pb2.Provenance, _Mapping]] = ...) -> None: ...
+
+class DescribeServerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeServerResponse(_message.Message):
+    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    PIPELINES_FIELD_NUMBER: _ClassVar[int]
+    PENDING_RELEASE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    plan: int
+    release: int
+    started_at_us: int
+    pipelines: _containers.RepeatedCompositeFieldContainer[PipelineState]
+    pending_release_error: str
+    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ...) -> None: ...
+
+class PipelineState(_message.Message):
+    __slots__ = ("name", "usable", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    USABLE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    usable: bool
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., usable: bool = ..., reason: _Optional[str] = ...) -> None: ...
