@@ -1,0 +1,282 @@
+"""The settings of every process: one frozen tree, read once at start; each component is given its own group.
+The only file that reads the environment. `docs/configuration.md` is generated from the docstrings here.
+
+Precedence: flag > `FOREBAY_*` environment > `forebay.toml` in the working directory > default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+PREFIX = "FOREBAY_"
+FILE = "forebay.toml"
+SHORT_NAMES = {"redis_url": "redis__url"}
+"""Names of the environment and of flags that stand for a nested one."""
+
+
+class SettingsError(ValueError):
+    """The settings are wrong; `problems` has a line for each mistake, naming where it was made."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("wrong settings:\n" + "\n".join(f"  {problem}" for problem in problems))
+        self.problems = problems
+
+
+class Group(BaseModel):
+    """A component's settings: frozen, and unknown names are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _loopback_address(text: str) -> str:
+    host, port = split_address(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port {port} is not within 0 to 65535")
+    if not is_loopback(host):
+        raise ValueError(
+            f"{host} is reachable from other machines, and no credentials are configured: "
+            "bind a loopback address (127.0.0.1, ::1 or localhost)"
+        )
+    return text
+
+
+Address = Annotated[str, AfterValidator(_loopback_address)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class RedisSettings(Group):
+    """How the online store and the registry reach Redis or Valkey."""
+
+    url: str = Field(default="", repr=False)
+    """`redis://`, `rediss://` (TLS) or `unix://` address of the server. Empty: start, or join, the embedded
+    store in `embedded_directory`. Also `FOREBAY_REDIS_URL`."""
+
+    embedded_directory: Path = Path(".forebay")
+    """Directory of the embedded store's data and socket; used only where `url` is empty."""
+
+
+class ServerSettings(Group):
+    """The gateway's ports and what one connection and one call may use."""
+
+    bind: Address = "127.0.0.1:8500"
+    """HOST:PORT that serves predictions and features. Port 0 takes a free one, printed when ready."""
+
+    admin: Address = "127.0.0.1:8501"
+    """HOST:PORT of the admin service, for operators only. Port 0 takes a free one, printed when ready."""
+
+    processes: PositiveInt = 1
+    """How many processes share the port. One saturates about one core."""
+
+    default_timeout_s: PositiveFloat = 1.0
+    """Seconds that a call without a deadline is given. A caller that sends none waits at most this long."""
+
+    max_receive_bytes: PositiveInt = 1_048_576
+    """Largest request in bytes; a larger one is refused. A higher value lets one call occupy the loop longer."""
+
+    max_concurrent_streams: PositiveInt = 256
+    """Calls under way per connection; the excess waits in the client, at no cost to the server. Too low
+    leaves the server idle behind few connections; too high lets a queue build up inside it."""
+
+    max_connection_age_s: PositiveFloat = 900.0
+    """Seconds after which a client is asked to reconnect (jittered by a tenth), so that connections spread
+    over processes and new servers. Lower spreads sooner and costs more handshakes."""
+
+    max_connection_age_grace_s: PositiveFloat = 30.0
+    """Seconds that calls on an aged connection have to end before they are cut."""
+
+    keepalive_min_interval_s: PositiveFloat = 15.0
+    """Shortest time in seconds between a client's keepalive pings; one that pings faster is disconnected. Must
+    not exceed the clients' own interval (the SDK's is 30)."""
+
+    drain_wait_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds between reporting NOT_SERVING and closing the port on SIGTERM. Behind a load balancer set it to
+    the time that the balancer takes to notice (5 to 10); 0 suits a single process."""
+
+    drain_grace_s: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds that calls under way have to end once the port is closed; then they are cancelled. Should not
+    be below the longest deadline that callers use."""
+
+    recent_requests: PositiveInt = 256
+    """How many recent requests `forebay trace` can look back on. Each holds a few kilobytes."""
+
+
+class RegistrySettings(Group):
+    """How a server follows what is live."""
+
+    poll_s: PositiveFloat = 1.0
+    """Seconds between looks at the release pointer: how long a new release goes unnoticed, at most."""
+
+
+class ModelServerSettings(Group):
+    """The standalone model server's port and models."""
+
+    bind: Address = "127.0.0.1:8510"
+    """HOST:PORT that serves the Open Inference Protocol. Port 0 takes a free one, printed when ready."""
+
+    repository: Path = Path("models")
+    """Directory that holds `<name>/<version>/model.onnx`."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        toml_file=FILE,
+    )
+
+    app: str = ""
+    """Name of the application to serve or to change; commands that need one refuse to start without it."""
+
+    artifacts: Path = Path(".forebay/artifacts")
+    """Directory of index snapshots and of the private cache that servers map them from. Every server must see
+    the same files in `<artifacts>/<app>/indexes`."""
+
+    redis: RedisSettings = RedisSettings()
+    server: ServerSettings = ServerSettings()
+    registry: RegistrySettings = RegistrySettings()
+    model_server: ModelServerSettings = ModelServerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the strongest first."""
+        file = TomlConfigSettingsSource(settings_cls)
+        return init_settings, _ShortNames(settings_cls), env_settings, file
+
+
+class _ShortNames(PydanticBaseSettingsSource):
+    """The environment's short names, as `FOREBAY_REDIS_URL`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        given = {short: os.environ.get(PREFIX + short.upper()) for short in SHORT_NAMES}
+        return _nested({SHORT_NAMES[short]: text for short, text in given.items() if text})
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Return the settings of this process. A flag is named by its path (`server__bind`); None is not given.
+
+    Raises: SettingsError with every problem.
+    """
+    given = {SHORT_NAMES.get(name, name): value for name, value in flags.items() if value is not None}
+    problems = [_unknown_variable(name) for name in _unknown_variables(os.environ)]
+    try:
+        settings = Settings(**_nested(given))
+    except ValidationError as error:
+        problems += [_problem(details["loc"], details["msg"], given) for details in error.errors()]
+    except TOMLDecodeError as error:
+        problems.append(f"{FILE}: not TOML: {error}")
+    except SourceError as error:
+        problems.append(str(error))
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def limit_native_threads() -> None:
+    """Give native libraries that aren't loaded yet one OpenMP thread each, unless the environment says more.
+
+    A search in FAISS on OpenMP's own pool starts more threads than there are cores, and hangs a forked child.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT` (`[::1]:8500` for IPv6). Raises: ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise ValueError("an address is HOST:PORT, for example 127.0.0.1:8500")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach `host`; names other than localhost are not looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def setting_paths(group: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield each setting's path (`server__bind`) and field, in the order of the file."""
+    for name, field in group.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_paths(field.annotation, f"{prefix}{name}__")
+        else:
+            yield prefix + name, field
+
+
+_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?$")
+"""What Kubernetes puts into the environment for a Service whose name begins with forebay."""
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    known = {name.upper() for name, _ in setting_paths()} | {name.upper() for name in SHORT_NAMES}
+    known |= {name.upper() for name in Settings.model_fields}
+    ours = [name for name in environment if name.upper().startswith(PREFIX)]
+    unknown = [name for name in ours if name.upper().removeprefix(PREFIX) not in known]
+    return sorted(name for name in unknown if not _KUBERNETES.search(name.upper()))
+
+
+def _unknown_variable(name: str) -> str:
+    return f"{name}: no such setting (docs/configuration.md lists them; groups are joined by two underscores)"
+
+
+def _problem(location: tuple[int | str, ...], message: str, flags: Mapping[str, Any]) -> str:
+    path = "__".join(str(part) for part in location)
+    text = message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "no such setting")
+    return f"{path.replace('__', '.')} ({_origin(path, flags)}): {text}"
+
+
+def _origin(path: str, flags: Mapping[str, Any]) -> str:
+    """Return the strongest source that gives `path`, for the message."""
+    if path in flags:
+        return "flag"
+    short = [name for name, full in SHORT_NAMES.items() if full == path]
+    for name in [PREFIX + name.upper() for name in [*short, path]]:
+        if os.environ.get(name):
+            return name
+    return FILE
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *groups, name = path.split("__")
+        place = tree
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
+    return tree
