@@ -70,6 +70,26 @@ class RedisSettings(Group):
     embedded_directory: Path = Path(".forebay")
     """Directory of the embedded store's data and socket; used only where `url` is empty."""
 
+    connect_timeout_s: PositiveFloat = 1.0
+    """Seconds that one attempt to connect may take, the handshake included."""
+
+    max_unanswered_bytes: PositiveInt = 33_554_432
+    """Bytes of requests that may wait for their replies on one connection. Past it every waiting call fails
+    as Unavailable and the socket is replaced, which drops the backlog at the server too."""
+
+    max_unanswered_age_s: PositiveFloat = 2.0
+    """Seconds without a reply, while one is due, after which the server counts as gone: every waiting call
+    fails as Unavailable and the socket is replaced. Must exceed the slowest command; too low turns a stall
+    into an outage."""
+
+    reconnect_first_s: PositiveFloat = 0.01
+    """Seconds before the second attempt to reconnect (the first is made at once); each further wait is twice
+    as long, and each is shortened at random by up to a half, so that servers don't return all at once."""
+
+    reconnect_longest_s: PositiveFloat = 1.0
+    """Longest wait in seconds between two attempts to reconnect, and so the delay with which a server that is
+    back is noticed."""
+
 
 class ServerSettings(Group):
     """The gateway's ports and what one connection and one call may use."""
