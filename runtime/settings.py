@@ -104,10 +104,14 @@ class ServerSettings(Group):
     """How many processes share the port. One saturates about one core."""
 
     default_timeout_s: PositiveFloat = 1.0
-    """Seconds that a call without a deadline is given. A caller that sends none waits at most this long."""
+    """Seconds that a prediction is given when neither the caller nor its pipeline sets a limit."""
+
+    max_timeout_s: PositiveFloat = 60.0
+    """Seconds after which any call is ended with DEADLINE_EXCEEDED, whatever its caller allows. Bounds what a
+    caller that sends no deadline can hold."""
 
     max_receive_bytes: PositiveInt = 1_048_576
-    """Largest request in bytes; a larger one is refused. A higher value lets one call occupy the loop longer."""
+    """Largest request in bytes; a larger one is refused. With more, one call occupies the loop longer."""
 
     max_concurrent_streams: PositiveInt = 256
     """Calls under way per connection; the excess waits in the client, at no cost to the server. Too low
@@ -121,8 +125,8 @@ class ServerSettings(Group):
     """Seconds that calls on an aged connection have to end before they are cut."""
 
     keepalive_min_interval_s: PositiveFloat = 15.0
-    """Shortest time in seconds between a client's keepalive pings; one that pings faster is disconnected. Must
-    not exceed the clients' own interval (the SDK's is 30)."""
+    """Shortest time in seconds between a client's keepalive pings; one that pings faster is disconnected.
+    Must not exceed the clients' own interval (the SDK's is 30)."""
 
     drain_wait_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds between reporting NOT_SERVING and closing the port on SIGTERM. Behind a load balancer set it to
