@@ -1,4 +1,4 @@
-"""The types of features and keys, as the application file writes them: `float32`, `float32[19]`, `int64[]`."""
+"""The types of features and keys, as the application file writes them: float32, float32[19], int64[]."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ class DType:
         names = [scalar.value for scalar in Scalar]
         if match is None or match[1] not in names:
             raise ValueError(
-                f"unknown dtype {text!r}: use one of {', '.join(names)}, with [N] for a fixed list, [] for a variable one"
+                f"unknown dtype {text!r}: use one of {', '.join(names)}, "
+                "with [N] for a fixed list, [] for a variable one"
             )
         if match[2] is None:
             return cls(Scalar(match[1]))
