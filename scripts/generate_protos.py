@@ -1,4 +1,5 @@
-"""Writes the SDK's stubs from `protos/`; with --check, says whether the committed ones are fresh.
+"""Writes the SDK's stubs from `protos/`; --check says whether the committed ones are fresh, --image writes
+the descriptors that `make buf-lint` reads.
 
 Runs in `.venv-proto` (requirements/proto.lock), which holds the oldest supported toolchain: see
 `docs/decisions/0002-stubs-by-the-oldest-toolchain.md`.
@@ -29,10 +30,18 @@ def main() -> int:
     """Write the stubs, or compare them with what would be written. Exit code: 1 where they differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a stub is not fresh")
-    if not parser.parse_args().check:
+    parser.add_argument("--image", type=Path, help="write only the descriptors, with comments, to this file")
+    options = parser.parse_args()
+    if options.image:
+        write_image(options.image)
+        return 0
+    if not options.check:
         replace_stubs(generate(), SDK)
         return 0
-    differing = stale_stubs(generate(), SDK)
+    return report(stale_stubs(generate(), SDK))
+
+
+def report(differing: list[Path]) -> int:
     for path in differing:
         print(f"sdk/{path} is not what protos/ gives: run `make proto`", file=sys.stderr)
     return 1 if differing else 0
@@ -47,10 +56,19 @@ def generate() -> dict[Path, str]:
 
 
 def compile_protos(output: Path) -> None:
-    own = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / STUBS).glob("*.proto"))
+    own = own_protos()
     with_services = [name for name in own if re.search(r"^service ", (PROTOS / name).read_text(), re.M)]
     run_protoc([f"--python_out={output}", f"--pyi_out={output}", *own, *GOOGLE_RPC])
     run_protoc([f"--grpc_python_out={output}", *with_services])
+
+
+def write_image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_protoc([f"--descriptor_set_out={path}", "--include_imports", "--include_source_info", *own_protos()])
+
+
+def own_protos() -> list[str]:
+    return sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / STUBS).glob("*.proto"))
 
 
 def run_protoc(arguments: list[str]) -> None:

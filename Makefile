@@ -1,0 +1,109 @@
+# Everything a person or CI does here; `make` lists it. Each recipe works from a fresh clone.
+PYTHON ?= python3
+UV     ?= uv
+ONLY   ?= *
+
+BIN      := .venv/bin
+INPUTS   := requirements/dev.lock pyproject.toml sdk/pyproject.toml
+STAMP    := .venv/ready-$(shell cat $(INPUTS) | cksum | cut -d' ' -f1)
+PROTOBIN := .venv-proto/bin
+PROTO    := .venv-proto/ready-$(shell cksum < requirements/proto.lock | cut -d' ' -f1)
+IMAGE    := build/protos.binpb
+OWN      := runtime registry feature_store ann_index model_server gateway jobs cli
+PIPFLAGS := --quiet --no-compile --disable-pip-version-check
+LOCK      = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+            --no-header --no-annotate --no-emit-index-url --no-emit-package forebay --upgrade
+
+.PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
+        proto proto-check docs docs-check bench bench-large lock wheel-check clean
+.DEFAULT_GOAL := help
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+## ---- environment
+
+setup: $(STAMP) $(PROTO)  ## Create .venv and .venv-proto from the locks (PYTHON=python3.12 chooses)
+
+$(STAMP): $(INPUTS)
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install $(PIPFLAGS) --no-deps --no-build-isolation --no-index -e sdk -e .
+	@touch $@
+
+$(PROTO): requirements/proto.lock
+	$(PYTHON) -m venv --clear .venv-proto
+	$(PROTOBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/proto.lock
+	@touch $@
+
+lock:  ## Renew the locks to the newest releases (needs uv)
+	$(LOCK) -o requirements/server.lock
+	$(LOCK) -o requirements/dev.lock --extra embedded --extra examples --group dev
+	$(UV) pip compile --group proto --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --upgrade -o requirements/proto.lock
+
+clean:  ## Remove what was built or cached; keeps .venv and .forebay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+## ---- run
+
+demo: $(STAMP)  ## Recommend movies to real people, and show the trace of one request
+	$(BIN)/forebay demo
+
+serve: $(STAMP)  ## Serve the movie application, prepared if absent
+	$(BIN)/forebay demo --prepare-only
+	$(BIN)/forebay serve --app movies
+
+bench: $(STAMP)  ## Measure against the floors (ONLY='predict_* read_*' selects)
+	$(BIN)/python -m benchmarks --only '$(ONLY)'
+
+bench-large: $(STAMP)  ## Measure the million-row sets too
+	$(BIN)/python -m benchmarks --large --only '$(ONLY)'
+
+## ---- test
+
+test: setup  ## Run the tests, the slow ones left out
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: setup  ## Run all the tests
+	$(BIN)/python -m pytest
+
+check: format-check lint types floors buf-lint proto-check docs-check  ## Run every check that isn't a test
+
+format: $(STAMP)  ## Format the code and sort its imports
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format --quiet .
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check --quiet .
+
+lint: $(STAMP)
+	$(BIN)/ruff check --quiet .
+
+types: $(STAMP)
+	$(BIN)/mypy sdk/forebay $(OWN) scripts
+
+floors: $(STAMP)
+	$(BIN)/lint-imports
+
+wheel-check: setup  ## Build both wheels and compare what they hold with what they should
+	$(BIN)/python -m pytest tests/repo/test_wheels.py
+
+## ---- generated
+
+proto: $(PROTO)  ## Generate the stubs in sdk/forebay/v1 from protos/
+	$(PROTOBIN)/python scripts/generate_protos.py
+
+proto-check: $(PROTO)
+	$(PROTOBIN)/python scripts/generate_protos.py --check
+
+buf-lint: $(STAMP) $(PROTO)
+	$(PROTOBIN)/python scripts/generate_protos.py --image $(IMAGE)
+	$(BIN)/buf lint $(IMAGE) --config buf.yaml
+
+docs: $(STAMP)  ## Generate docs/configuration.md and the application file's JSON Schema
+	$(BIN)/python scripts/generate_docs.py
+
+docs-check: $(STAMP)
+	$(BIN)/python scripts/generate_docs.py --check
