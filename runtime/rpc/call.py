@@ -1,0 +1,146 @@
+"""One call under way, as a servicer sees it. `layers.py` makes it and reads from it how the call went."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+from forebay.deadline import NEVER, Deadline
+
+from runtime.recent import RequestRecord
+from runtime.stages import StageTiming
+
+CALLER_KEY: Final = "forebay-caller"
+CRITICALITY_KEY: Final = "forebay-criticality"
+TRACEPARENT_KEY: Final = "traceparent"
+CRITICALITIES: Final = ("critical", "default", "sheddable")
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Call:
+    """What is known of a call besides its request, and what its servicer reports back.
+
+    `deadline` is the caller's, NEVER where it gave none; a servicer that caps it assigns the earlier one.
+    `pipeline`, `stages`, `degradations` and `provenance` are set by the servicer, for the ring of recent
+    requests. Units: `started_s` is of the monotonic clock.
+    """
+
+    __slots__ = (
+        "_context",
+        "_parent",
+        "_span_id",
+        "_trace_id",
+        "deadline",
+        "degradations",
+        "method",
+        "pipeline",
+        "provenance",
+        "stages",
+        "started_at_us",
+        "started_s",
+        "status",
+    )
+
+    def __init__(self, method: str, context: Context, started_s: float, started_at_us: int) -> None:
+        self.method = method
+        self.started_s = started_s
+        self.started_at_us = started_at_us
+        self.deadline: Deadline = NEVER
+        self.status = grpc.StatusCode.OK
+        self.pipeline = ""
+        self.stages: Sequence[StageTiming] = ()
+        self.degradations: Sequence[Any] = ()
+        self.provenance: Any = None
+        self._context = context
+        self._parent: re.Match[str] | None = None
+        self._trace_id = ""
+        self._span_id = ""
+
+    @property
+    def caller(self) -> str:
+        """Who calls, by its own word; empty where it doesn't say."""
+        return self.metadata(CALLER_KEY)
+
+    @property
+    def criticality(self) -> str:
+        """critical, default or sheddable; default where the caller says nothing, or something else."""
+        given = self.metadata(CRITICALITY_KEY)
+        return given if given in CRITICALITIES else "default"
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits: the caller's trace, or one drawn when first asked for."""
+        if not self._trace_id:
+            parent = self._traceparent()
+            self._trace_id = parent[1] if parent else f"{random.getrandbits(128) or 1:032x}"
+        return self._trace_id
+
+    @property
+    def span_id(self) -> str:
+        """16 hexadecimal digits of this call's own span, drawn when first asked for."""
+        if not self._span_id:
+            self._span_id = f"{random.getrandbits(64) or 1:016x}"
+        return self._span_id
+
+    @property
+    def parent_span_id(self) -> str:
+        """16 hexadecimal digits of the caller's span; empty where it sends none."""
+        parent = self._traceparent()
+        return parent[2] if parent else ""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the caller records its trace."""
+        parent = self._traceparent()
+        return bool(parent and int(parent[3], 16) & 1)
+
+    def metadata(self, key: str) -> str:
+        """Return the first value that the caller sent under `key`, empty where it sent none."""
+        for name, value in self._context.invocation_metadata() or ():
+            if name == key:
+                return value if isinstance(value, str) else value.decode("latin-1")
+        return ""
+
+    def set_trailing(self, key: str, value: str) -> None:
+        """Add trailing metadata to the answer, whether it succeeds or fails."""
+        self._context.set_trailing_metadata((*self._context.trailing_metadata(), (key, value)))
+
+    def time_remaining_s(self) -> float | None:
+        """Return what gRPC says is left of the caller's deadline, not below 0; None where it gave none."""
+        return self._context.time_remaining()
+
+    def finish_with(
+        self, code: grpc.StatusCode, message: str, trailers: tuple[tuple[str, str | bytes], ...]
+    ) -> None:
+        """Make the call end with a status other than OK."""
+        self.status = code
+        self._context.set_code(code)
+        self._context.set_details(message)
+        self._context.set_trailing_metadata((*self._context.trailing_metadata(), *trailers))
+
+    def record(self, now_s: float) -> RequestRecord:
+        """Return how the call went, when it ends at `now_s`."""
+        given_s = self.deadline.at_s - self.started_s
+        return RequestRecord(
+            self.method,
+            self.pipeline,
+            self.status.name,
+            self.started_at_us,
+            round((now_s - self.started_s) * 1_000_000),
+            0 if self.deadline is NEVER else round(given_s * 1_000_000),
+            self.stages,
+            self.degradations,
+            self.provenance,
+            self._trace_id,
+        )
+
+    def _traceparent(self) -> re.Match[str] | None:
+        if self._parent is None:
+            self._parent = _TRACEPARENT.fullmatch(self.metadata(TRACEPARENT_KEY))
+        return self._parent

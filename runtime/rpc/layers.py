@@ -1,0 +1,147 @@
+"""What happens around every servicer method: telemetry, errors, deadline, and bytes to messages and back.
+Each layer wraps the next once, when a service is registered (`service.py`): a call costs plain coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import grpc
+from forebay.deadline import Deadline
+from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, Unimplemented
+from google.protobuf.message import DecodeError, Message
+
+from runtime.clock import Clock
+from runtime.recent import RecentRequests
+from runtime.rpc.call import Call, Context
+from runtime.rpc.status import code_of, message_of, trailers_of
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Any, Context], Awaitable[bytes]]
+"""What gRPC calls, with the request's bytes (or the stream of them)."""
+
+Step = Callable[[Any, Call], Awaitable[bytes]]
+"""A layer, or the method itself: a request's bytes in, the response's bytes out."""
+
+
+class Method(Protocol):
+    """A servicer's method."""
+
+    async def __call__(self, request: Any, call: Call, /) -> Message: ...
+
+
+def telemetry(step: Step, method: str, clock: Clock, recent: RecentRequests) -> Handler:
+    """The outermost layer: makes the `Call`, and keeps how it went once everything inside has had its say."""
+
+    async def handle(request: Any, context: Context) -> bytes:
+        call = Call(method, context, clock.monotonic_s(), clock.now_us())
+        try:
+            return await step(request, call)
+        finally:
+            recent.append(call.record(clock.monotonic_s()))
+
+    return handle
+
+
+def errors(step: Step) -> Step:
+    """Turn whatever is raised inside into a status: an `Error` by the table, anything else into `Internal`
+    with an opaque id that the log repeats. Nothing of an unknown exception reaches the caller.
+
+    Cancellation: gRPC cancels the handler's task when the caller hangs up, its deadline passes, or the server
+    stops; that passes, for nobody waits for an answer. A CancelledError that nobody asked this task for came
+    out of something it awaited; left alone, gRPC would send nothing and the caller would wait for its own
+    deadline (grpc#29248). So it becomes a status like any other bug.
+    """
+
+    async def translate(request: Any, call: Call) -> bytes:
+        try:
+            return await step(request, call)
+        except Error as error:
+            return _fail(call, error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                gone = call.time_remaining_s() == 0
+                call.status = grpc.StatusCode.DEADLINE_EXCEEDED if gone else grpc.StatusCode.CANCELLED
+                raise
+            return _fail(call, _internal(call, error))
+        except Exception as error:
+            return _fail(call, _alone(error) or _internal(call, error))
+
+    return translate
+
+
+def deadline(step: Step, max_timeout_s: float) -> Step:
+    """Give the call its deadline as an instant, and start nothing that is late already: gRPC doesn't check.
+
+    A caller's own deadline is enforced by gRPC, which cancels the handler. One that lies too far off, or is
+    missing, is enforced here at `max_timeout_s`.
+    """
+
+    async def limit(request: Any, call: Call) -> bytes:
+        remaining_s = call.time_remaining_s()
+        if remaining_s is None:
+            return await bounded(request, call)
+        if remaining_s <= 0:
+            raise DeadlineExceeded("the deadline had passed when the call arrived")
+        call.deadline = Deadline(call.started_s + min(remaining_s, max_timeout_s))
+        return await (step(request, call) if remaining_s <= max_timeout_s else bounded(request, call))
+
+    async def bounded(request: Any, call: Call) -> bytes:
+        try:
+            async with asyncio.timeout(max_timeout_s) as scope:
+                return await step(request, call)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            message = f"no answer within {max_timeout_s:g} s, this server's limit for any call"
+            raise DeadlineExceeded(message) from error
+
+    return limit
+
+
+def codec(method: Method, request_class: type[Message]) -> Step:
+    """Run the servicer's method on messages. Parsed here, so that garbage is the caller's error, no bug."""
+    parse = request_class.FromString
+    name = request_class.DESCRIPTOR.full_name
+
+    async def run(request: bytes, call: Call) -> bytes:
+        try:
+            message = parse(request)
+        except DecodeError as error:
+            raise InvalidRequest(f"the request's bytes are no {name}") from error
+        response = await method(message, call)
+        return response.SerializeToString()
+
+    return run
+
+
+def unimplemented(method: str) -> Step:
+    """A method that this server doesn't have."""
+
+    async def refuse(_request: Any, _call: Call) -> bytes:
+        raise Unimplemented(f"this server doesn't implement {method}")
+
+    return refuse
+
+
+def _fail(call: Call, error: Error) -> bytes:
+    call.finish_with(code_of(error), message_of(error), trailers_of(error))
+    return b""
+
+
+def _alone(error: BaseException) -> Error | None:
+    """The `Error` inside the groups that TaskGroups wrap a single failure in."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, Error) else None
+
+
+def _internal(call: Call, error: BaseException) -> Internal:
+    identity = secrets.token_hex(8)
+    logger.error("internal error %s in %s", identity, call.method, exc_info=error)
+    return Internal(f"internal error {identity}", id=identity)
