@@ -1,0 +1,113 @@
+"""A TCP proxy that misbehaves on request, between a client under test and a real server on a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from types import TracebackType
+
+
+class FaultProxy:
+    """A context that listens on `port` of 127.0.0.1. Its faults are attributes, changed at any time:
+
+    `delay_s` holds back each chunk of replies (order kept), `sliced` passes replies on byte by byte,
+    `black_hole` swallows requests and replies, `refuse` drops new connections. `reset` and `half_close`
+    act on open ones.
+    """
+
+    def __init__(self, socket: Path, tls: ssl.SSLContext | None = None) -> None:
+        self._socket = socket
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.accepted_count = 0
+        self.port = 0
+        self.delay_s = 0.0
+        self.sliced = False
+        self.black_hole = False
+        self.refuse = False
+
+    @property
+    def url(self) -> str:
+        """A Redis URL that leads through the proxy."""
+        return f"{'rediss' if self._tls else 'redis'}://localhost:{self.port}"
+
+    async def __aenter__(self) -> FaultProxy:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def reset(self) -> None:
+        """Drop every open connection by a reset."""
+        for client in self._clients:
+            client.transport.abort()
+
+    def half_close(self) -> None:
+        """Send the end of the stream to every client, and go on reading."""
+        for client in self._clients:
+            client.write_eof()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted_count += 1
+        if self.refuse:
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._clients.add(writer)
+        try:
+            await self._carry(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._tasks.discard(task)
+            self._clients.discard(writer)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        requests = asyncio.create_task(self._pump_requests(reader, server_writer))
+        replies = asyncio.create_task(self._pump_replies(server_reader, writer))
+        try:
+            await asyncio.wait([requests, replies], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (requests, replies):
+                task.cancel()
+            await asyncio.gather(requests, replies, return_exceptions=True)
+            server_writer.transport.abort()
+            writer.transport.abort()
+
+    async def _pump_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            if not self.black_hole:
+                writer.write(chunk)
+                await writer.drain()
+
+    async def _pump_replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            if self.black_hole:
+                continue
+            if self.sliced:
+                await _write_sliced(writer, chunk)
+            else:
+                writer.write(chunk)
+            await writer.drain()
+
+
+async def _write_sliced(writer: asyncio.StreamWriter, chunk: bytes) -> None:
+    for place in range(len(chunk)):
+        writer.write(chunk[place : place + 1])
+        await asyncio.sleep(0)
