@@ -1,0 +1,72 @@
+"""Which entities a generation holds: the list of key texts that a refresh writes beside the rows, so that an
+old generation can be removed, and an index built from what is served, without a scan of the store.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Sequence
+
+from runtime.redis_connection import RedisConnection, RedisReplyError
+
+_SEPARATOR = "{"  # never part of a key's text, which escapes braces
+_FASTEST = 1
+
+
+class GenerationKeys:
+    """The key lists of one view's generations, in Redis beside the registry.
+
+    `forebay:{app}:generations:<view id>` is the set of generations that may have rows;
+    `forebay:{app}:generation:<view id>:<generation>` is a list of compressed chunks of texts.
+    """
+
+    def __init__(self, connection: RedisConnection, app: str, view_id: int) -> None:
+        self._connection = connection
+        self._generations = f"forebay:{app}:generations:{view_id}"
+        self._prefix = f"forebay:{app}:generation:{view_id}:"
+
+    async def add(self, generation: int, texts: Sequence[str]) -> None:
+        """Note a chunk of texts. Done before its rows are written, so that a job that is killed leaves no
+        row that nobody can find.
+        """
+        chunk = zlib.compress(_SEPARATOR.join(texts).encode(), _FASTEST)
+        replies = await self._connection.execute_many(
+            [
+                ["SADD", self._generations, generation],
+                ["RPUSH", self._list(generation), chunk],
+            ]
+        )
+        _raise_first(replies)
+
+    async def generations(self) -> list[int]:
+        """Return the generations that may have rows, ascending."""
+        members = await self._connection.execute("SMEMBERS", self._generations)
+        return sorted(int(member) for member in members)
+
+    async def chunks(self, generation: int) -> AsyncIterator[list[str]]:
+        """Yield the texts of a generation, chunk by chunk, in the order they were noted."""
+        count = await self._connection.execute("LLEN", self._list(generation))
+        for position in range(count):
+            chunk = await self._connection.execute("LINDEX", self._list(generation), position)
+            if chunk is None:
+                return  # swept meanwhile
+            yield zlib.decompress(chunk).decode().split(_SEPARATOR)
+
+    async def forget(self, generation: int) -> None:
+        """Remove a generation's list, once its rows are gone."""
+        replies = await self._connection.execute_many(
+            [
+                ["UNLINK", self._list(generation)],
+                ["SREM", self._generations, generation],
+            ]
+        )
+        _raise_first(replies)
+
+    def _list(self, generation: int) -> str:
+        return f"{self._prefix}{generation}"
+
+
+def _raise_first(replies: Sequence[object]) -> None:
+    for reply in replies:
+        if isinstance(reply, RedisReplyError):
+            raise reply.translated()

@@ -1,0 +1,125 @@
+"""The application's sources as tables of one query engine (Ibis on DuckDB). Each is registered the first time
+a query needs it, so that a broken source stops only the views that read it. `view_query.py` comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import ibis
+import sqlglot
+from forebay.errors import Error, InvalidRequest, NotUsable
+from sqlglot import expressions
+
+from registry.definitions import Batch, Source
+
+
+class Sources:
+    """The tables that a batch may name. A context manager: the engine's memory is freed at the end.
+
+    File paths are relative to `root`, in a source's `parquet` and `csv` and inside SQL.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], root: Path) -> None:
+        self._sources = sources
+        self._root = root
+        self._registered: set[str] = set()
+        self._engine = ibis.duckdb.connect()
+        quoted_root = str(root).replace("'", "''")
+        self._engine.raw_sql(f"SET file_search_path = '{quoted_root}'")
+        self._engine.raw_sql("SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.disconnect()
+
+    def table(self, batch: Batch, *, wanted_by: str) -> Any:
+        """Return the Ibis table that a view's batch reads; nothing is run yet.
+
+        Raises: InvalidRequest where the application file is wrong (SQL, names); NotUsable where the data is
+        (a missing file, a column that the SQL expects).
+        """
+        if batch.sql is not None:
+            return self._query(batch.sql, f"{wanted_by}.batch.sql", within=())
+        name = batch.source or ""
+        self._register(name, within=())
+        with translated(f"source {name}"):
+            return self._engine.table(name)
+
+    def event_time_of(self, batch: Batch) -> str:
+        """Return the column that a batch's rows carry their event time in, where they have one."""
+        source = self._sources.get(batch.source or "")
+        return (source.event_time if source else None) or "event_time"
+
+    def _register(self, name: str, within: tuple[str, ...]) -> None:
+        if name in within:
+            raise InvalidRequest(f"sources.{name}: reads itself ({' -> '.join((*within, name))})")
+        source = self._sources.get(name)
+        if source is None or name in self._registered:
+            return
+        place = f"sources.{name}"
+        with translated(place):
+            if source.sql is not None:
+                self._engine.create_view(name, self._query(source.sql, f"{place}.sql", (*within, name)))
+            elif source.parquet is not None:
+                self._engine.read_parquet(self._path(source.parquet), table_name=name)
+            elif source.csv is not None:
+                self._engine.read_csv(self._path(source.csv), table_name=name)
+        self._registered.add(name)
+
+    def _query(self, sql: str, place: str, within: tuple[str, ...]) -> Any:
+        read = [name for name in _tables_named(sql, place) if name in self._sources]
+        for name in read:
+            self._register(name, within)
+        with translated(place):
+            try:
+                return self._engine.sql(sql)
+            except duckdb.BinderException as error:
+                # The query is well formed, but the data isn't what it expects: say what the data is.
+                raise NotUsable(f"{place}: {_first_paragraph(error)}{self._described(read)}") from error
+
+    def _described(self, names: list[str]) -> str:
+        tables = {name: ", ".join(self._engine.table(name).columns) for name in names}
+        return "".join(f"; source {name} has the columns {columns}" for name, columns in tables.items())
+
+    def _path(self, text: str) -> str:
+        return text if "://" in text else str(self._root / text)
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Turn the engine's errors into ours, led by the `place` in the application file that they come from."""
+    try:
+        yield
+    except Error:
+        raise
+    except (duckdb.ParserException, duckdb.CatalogException) as error:
+        raise InvalidRequest(f"{place}: {_first_paragraph(error)}") from error
+    except duckdb.Error as error:
+        raise NotUsable(f"{place}: {_first_paragraph(error)}") from error
+    except ibis.common.exceptions.IbisError as error:
+        raise InvalidRequest(f"{place}: {_first_paragraph(error)}") from error
+    except OSError as error:
+        raise NotUsable(f"{place}: {error}") from error
+
+
+def _tables_named(sql: str, place: str) -> list[str]:
+    try:
+        tree = sqlglot.parse_one(sql, dialect="duckdb")
+    except sqlglot.errors.SqlglotError as error:
+        raise InvalidRequest(f"{place}: {_first_paragraph(error)}") from error
+    return sorted({table.name for table in tree.find_all(expressions.Table)})
+
+
+def _first_paragraph(error: Exception) -> str:
+    """Return what the engine says without its drawing of the query."""
+    return " ".join(str(error).split("\n\nLINE")[0].split()) or type(error).__name__

@@ -1,0 +1,104 @@
+"""The query that yields a view's rows, checked against the view before it runs: columns, types, how many,
+which have no key, which share one. `view_rows.py` turns its record batches into rows of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+from forebay.errors import NotUsable
+
+from feature_store.schema import FeatureView
+from jobs.arrow_columns import refusal
+from jobs.sources import Sources, translated
+from registry.definitions import Batch
+from registry.dtypes import DType, Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What a query returns: all rows, those without a key, those that a newer row of their key replaces."""
+
+    returned: int
+    keyless: int
+    repeated: int
+
+    @property
+    def loadable(self) -> int:
+        return self.returned - self.keyless - self.repeated
+
+
+class ViewQuery:
+    """A batch's rows as the view wants them. Making it runs nothing but the planning of the query.
+
+    Raises: NotUsable naming the view, every column that is missing or doesn't fit, and the columns there are.
+    """
+
+    def __init__(self, sources: Sources, view: FeatureView, batch: Batch) -> None:
+        self._view = view
+        self._place = f"views.{view.name}.batch"
+        self._table = sources.table(batch, wanted_by=f"views.{view.name}")
+        self._origin = f"source {batch.source}" if batch.source else "the SQL"
+        self._keys = [field.name for field in view.key]
+        columns = list(self._table.columns)
+        wanted_time = sources.event_time_of(batch)
+        self.event_time = wanted_time if wanted_time in columns else None
+        if self.event_time is None and wanted_time != "event_time":
+            raise NotUsable(self._missing(wanted_time, "the source's event_time"))
+        self._check_columns()
+
+    def count(self) -> RowCounts:
+        """Run the query for its counts alone. Cost: one pass that reads only what keys and filters need."""
+        keyed = self._keyed()
+        with translated(self._place):
+            returned = self._table.count().to_pyarrow().as_py()
+            with_key = keyed.count().to_pyarrow().as_py()
+            distinct = keyed.select(*self._keys).distinct().count().to_pyarrow().as_py()
+        return RowCounts(returned, returned - with_key, with_key - distinct)
+
+    def batches(self, counts: RowCounts, chunk_rows: int) -> Iterator[Any]:
+        """Yield Arrow record batches of at most `chunk_rows`: of each key the row with the newest event time.
+
+        Cost: streamed, so that memory doesn't grow with the rows, unless keys are repeated: then the engine
+        sorts them first.
+        """
+        table = self._newest_per_key() if counts.repeated else self._keyed()
+        with translated(self._place):
+            yield from table.select(*self._selected()).to_pyarrow_batches(chunk_size=chunk_rows)
+
+    def _selected(self) -> list[str]:
+        names = [*self._keys, *(feature.name for feature in self._view.schema.features)]
+        return list(dict.fromkeys([*names, self.event_time] if self.event_time else names))
+
+    def _keyed(self) -> Any:
+        return self._table.filter([self._table[name].notnull() for name in self._keys])
+
+    def _newest_per_key(self) -> Any:
+        keyed = self._keyed()
+        # A row without an event time happened when the refresh started, which is the newest of all.
+        newest_first = [ibis.desc(keyed[self.event_time], nulls_first=True)] if self.event_time else None
+        rank = ibis.row_number().over(group_by=self._keys, order_by=newest_first)
+        ranked = keyed.mutate(forebay_rank=rank)
+        return ranked.filter(ranked.forebay_rank == 0)
+
+    def _check_columns(self) -> None:
+        dtypes = {field.name: field.dtype for field in self._view.key}
+        dtypes |= {feature.name: feature.dtype for feature in self._view.schema.features}
+        if self.event_time:
+            dtypes.setdefault(self.event_time, DType(Scalar.TIMESTAMP))
+        with translated(self._place):
+            types = {field.name: field.type for field in self._table.schema().to_pyarrow()}
+        problems = [self._missing(name, "the view") for name in dtypes if name not in types]
+        for name, dtype in dtypes.items():
+            reason = refusal(types[name], dtype) if name in types else ""
+            if reason:
+                problems.append(f"{self._place}: column {name} of {self._origin} can't be {dtype}: {reason}")
+        if problems:
+            raise NotUsable("\n".join(problems))
+
+    def _missing(self, name: str, wanted_by: str) -> str:
+        there = ", ".join(self._table.columns)
+        return f"{self._place}: {self._origin} has no column {name}, which {wanted_by} needs; it has {there}"
