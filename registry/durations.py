@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from registry.problems import shown
+
 _UNIT_US = {
     "us": 1,
     "ms": 1_000,
@@ -23,7 +25,9 @@ def parse_duration_us(text: object) -> int:
     """
     match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("a duration is an integer and one of us, ms, s, m, h, d, such as 30s or 25ms")
+        raise ValueError(
+            f"{shown(text)} is no duration: write an integer and one of us, ms, s, m, h, d, such as 30s"
+        )
     value_us = int(match[1]) * _UNIT_US[match[2]]
     if not 0 < value_us <= MAX_DURATION_US:
         raise ValueError("a duration is more than 0 and at most 36500d")

@@ -32,6 +32,7 @@ class Definition(BaseModel):
 IDENTIFIER_PATTERN = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 NAME_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]{0,62}"
 VIEW_PATTERN = rf"({NAME_PATTERN}/)?{IDENTIFIER_PATTERN}"
+COLUMN_PATTERN = rf"^{VIEW_PATTERN}\.{IDENTIFIER_PATTERN}$"
 
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{IDENTIFIER_PATTERN}$")]
 """A name that is a column, a table, or a part of `view.feature`."""
@@ -42,7 +43,7 @@ Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 ViewName = Annotated[str, StringConstraints(pattern=rf"^{VIEW_PATTERN}$")]
 """A view of this application, or of another one: `movies/movie_profile`."""
 
-ColumnName = Annotated[str, StringConstraints(pattern=rf"^{VIEW_PATTERN}\.{IDENTIFIER_PATTERN}$")]
+ColumnName = Annotated[str, StringConstraints(pattern=COLUMN_PATTERN)]
 """`view.feature`; also `request.hour` and `retrieve.score` where a model's inputs are named."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=65_536)]

@@ -1,0 +1,75 @@
+"""What an application file may say and this version doesn't do: refused, or noted as without effect for now.
+Serving one of these starts with removing its lines here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.candidates import candidate_entity
+from registry.definitions import Pipeline
+from registry.problems import FilePath
+from registry.scope import Scope
+
+
+def check_supported(scope: Scope) -> None:
+    """Report what can't be served as an error, and what isn't acted on yet as a warning."""
+    for path, what in _refused(scope):
+        scope.report(path, f"{what} not supported by this version")
+    for path, what in _without_effect(scope):
+        scope.report(path, f"{what} accepted, but without effect in this version", "warning")
+
+
+def _refused(scope: Scope) -> Iterator[tuple[FilePath, str]]:
+    application = scope.application
+    for name in application.streams:
+        yield ("streams", name), "streams are"
+    for name, view in application.views.items():
+        if view.stream is not None:
+            yield ("views", name, "stream"), "views of a stream are"
+    for name, model in application.models.items():
+        for key, part in model.inputs.items():
+            for place, column in enumerate(part.columns):
+                if "/" in column:
+                    where = ("models", name, "inputs", key, "columns", str(place))
+                    yield where, "views of another application are"
+    for name, pipeline in application.pipelines.items():
+        for path, what in _refused_in(scope, pipeline):
+            yield ("pipelines", name, *path), what
+
+
+def _refused_in(scope: Scope, pipeline: Pipeline) -> Iterator[tuple[FilePath, str]]:
+    application = scope.application
+    for stage in ("hydrate", "hydrate_candidates"):
+        for place, step in enumerate(getattr(pipeline, stage)):
+            if "/" in step.view:
+                yield (stage, str(place)), "views of another application are"
+    entity = candidate_entity(application, pipeline)
+    for place, step in enumerate(pipeline.hydrate_candidates):
+        view = application.views.get(step.view)
+        if view is None or entity is None or view.entity not in application.entities:
+            continue
+        if view.entity != entity:
+            yield ("hydrate_candidates", str(place)), "keys that mix request and candidate fields are"
+    if len(pipeline.retrieve) > 1:
+        yield ("retrieve",), "several retrieves are"
+    if pipeline.select.where:
+        yield ("select", "where"), "filters are"
+    if pipeline.select.by is not None and "." in pipeline.select.by:
+        yield ("select", "by"), "an order by something else than a score is"
+
+
+def _without_effect(scope: Scope) -> Iterator[tuple[FilePath, str]]:
+    application = scope.application
+    for name, view in application.views.items():
+        if view.near_cache_us is not None:
+            yield ("views", name, "near_cache"), "near_cache is"
+    for name, pipeline in application.pipelines.items():
+        path = ("pipelines", name)
+        if pipeline.degrade.retrieve is not None:
+            yield (*path, "degrade", "retrieve"), "a fallback for retrieve is"
+        if pipeline.degrade.predict:
+            yield (*path, "degrade", "predict"), "a fallback for predict is"
+        if pipeline.cache is not None:
+            yield (*path, "cache"), "cache is"
+        if pipeline.precomputed != "off":
+            yield (*path, "precomputed"), "precomputed is"
