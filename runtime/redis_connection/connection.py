@@ -71,7 +71,7 @@ class RedisConnection:
     @property
     def connected(self) -> bool:
         """Whether a call made now is sent; a server that is gone may take `max_unanswered_age_s` to show."""
-        return self._link is not None
+        return self._link is not None and not self._link.lost.done()
 
     async def execute(self, *args: Argument, deadline: Deadline = NEVER) -> Any:
         """Return the reply to one command.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -61,16 +62,16 @@ class FaultProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted_count += 1
         if self.refuse:
-            writer.transport.abort()
+            await _drop(writer)
             return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self._clients.add(writer)
         try:
-            await self._carry(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            writer.transport.abort()
+            with suppress(OSError, asyncio.CancelledError):
+                await self._carry(reader, writer)
+            await _drop(writer)
         finally:
             self._tasks.discard(task)
             self._clients.discard(writer)
@@ -84,9 +85,8 @@ class FaultProxy:
         finally:
             for task in (requests, replies):
                 task.cancel()
-            await asyncio.gather(requests, replies, return_exceptions=True)
             server_writer.transport.abort()
-            writer.transport.abort()
+            await asyncio.gather(requests, replies, return_exceptions=True)
 
     async def _pump_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(65536):
@@ -105,6 +105,12 @@ class FaultProxy:
             else:
                 writer.write(chunk)
             await writer.drain()
+
+
+async def _drop(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _write_sliced(writer: asyncio.StreamWriter, chunk: bytes) -> None:
