@@ -1,0 +1,149 @@
+"""The online store in Redis or Valkey: a row is one string. lua/put_newest.lua orders writes; the connection
+is runtime/redis_connection's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from forebay.deadline import NEVER, Deadline
+from forebay.errors import InvalidRequest, NotUsable, Unavailable
+from numpy.typing import NDArray
+
+from feature_store.row_header import is_storable
+from feature_store.settings import FeatureStoreSettings
+from feature_store.types import Outcome
+from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
+
+_PUT_NEWEST = RedisScript((Path(__file__).parent / "lua" / "put_newest.lua").read_text())
+_CHUNK_BYTES = 1 << 20
+"""Rows of one command, whatever their number: a chunk of long rows mustn't hold the server."""
+_LOADS_IN_FLIGHT = 2
+"""While the server stores one chunk the client packs the next; measured, a third gains nothing."""
+
+
+class RedisStore:
+    """An OnlineStore on one connection, which it takes over: `aclose` closes it.
+
+    A key that holds something else than a string (another program's) reads as no row and is replaced by a
+    write. A server that refuses us (credentials, rights, memory) is Unavailable, with the reason.
+    """
+
+    def __init__(self, connection: RedisConnection, settings: FeatureStoreSettings | None = None) -> None:
+        self._connection = connection
+        self._settings = settings or FeatureStoreSettings()
+
+    async def get_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> list[bytes | None]:
+        """One MGET; a longer list in several, still in one round trip."""
+        chunk_rows = self._settings.read_chunk_rows
+        if len(keys) <= chunk_rows:
+            return await self._execute(b"MGET", *keys, deadline=deadline) if keys else []
+        replies = await self._execute_many(_chunked(b"MGET", keys, chunk_rows), deadline)
+        return [row for reply in replies for row in reply]
+
+    async def put_many(
+        self, keys: Sequence[bytes], rows: Sequence[bytes], deadline: Deadline = NEVER
+    ) -> NDArray[np.uint8]:
+        """One script per chunk, each after the last: rows that share a key are taken in order even where the
+        server has forgotten the script and a chunk must be sent again.
+        """
+        _check_lengths(keys, rows)
+        outcomes = np.full(len(rows), Outcome.INVALID, np.uint8)
+        places = [place for place, row in enumerate(rows) if is_storable(row)]
+        if len(places) < len(rows):
+            keys, rows = [keys[place] for place in places], [rows[place] for place in places]
+        applied = [
+            await self._put(keys[span], rows[span], deadline)
+            for span in _spans(rows, self._settings.write_chunk_rows)
+        ]
+        outcomes[places] = np.frombuffer(b"".join(applied), np.uint8)
+        return outcomes
+
+    async def load_many(
+        self, keys: Sequence[bytes], rows: Sequence[bytes], deadline: Deadline = NEVER
+    ) -> None:
+        """MSETs, the next packed while the last is stored."""
+        _check_lengths(keys, rows)
+        spans = _spans(rows, self._settings.load_chunk_rows)
+        try:
+            async with asyncio.TaskGroup() as loads:
+                for _ in range(_LOADS_IN_FLIGHT):
+                    loads.create_task(self._load(keys, rows, spans, deadline))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def delete_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> int:
+        """UNLINKs: the server frees the memory in the background."""
+        commands = _chunked(b"UNLINK", keys, self._settings.load_chunk_rows)
+        return sum(await self._execute_many(commands, deadline)) if commands else 0
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._connection.aclose()
+
+    async def _put(self, keys: Sequence[bytes], rows: Sequence[bytes], deadline: Deadline) -> bytes:
+        try:
+            outcomes: bytes = await self._connection.eval_script(_PUT_NEWEST, keys, rows, deadline)
+        except (RedisReplyError, NotUsable, InvalidRequest) as error:
+            raise _refused(error) from error
+        return outcomes
+
+    async def _load(
+        self, keys: Sequence[bytes], rows: Sequence[bytes], spans: Iterator[slice], deadline: Deadline
+    ) -> None:
+        """Send chunks until none is left. Several share `spans`: a chunk is sent as soon as it is taken, so
+        that chunks are stored in order.
+        """
+        for span in spans:
+            pairs = [b""] * (2 * (span.stop - span.start))
+            pairs[::2], pairs[1::2] = keys[span], rows[span]
+            await self._execute(b"MSET", *pairs, deadline=deadline)
+
+    async def _execute(self, *args: bytes, deadline: Deadline) -> Any:
+        try:
+            return await self._connection.execute(*args, deadline=deadline)
+        except (RedisReplyError, NotUsable, InvalidRequest) as error:
+            raise _refused(error) from error
+
+    async def _execute_many(self, commands: Sequence[Sequence[bytes]], deadline: Deadline) -> list[Any]:
+        try:
+            replies = await self._connection.execute_many(commands, deadline)
+        except (NotUsable, InvalidRequest) as error:
+            raise _refused(error) from error
+        for reply in replies:
+            if type(reply) is RedisReplyError:
+                raise _refused(reply.translated()) from reply
+        return replies
+
+
+def _check_lengths(keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
+    if len(keys) != len(rows):
+        raise ValueError(f"{len(keys)} keys for {len(rows)} rows")
+
+
+def _refused(error: Exception) -> Unavailable:
+    return Unavailable(f"the online store refuses: {error}")
+
+
+def _chunked(command: bytes, keys: Sequence[bytes], chunk_rows: int) -> list[list[bytes]]:
+    starts = range(0, len(keys), chunk_rows)
+    return [[command, *keys[start : start + chunk_rows]] for start in starts]
+
+
+def _spans(rows: Sequence[bytes], chunk_rows: int) -> Iterator[slice]:
+    """Yield the parts to send at once: at most `chunk_rows` rows and `_CHUNK_BYTES`, but at least one row."""
+    for start in range(0, len(rows), chunk_rows):
+        yield from _within_bytes(rows, start, min(start + chunk_rows, len(rows)))
+
+
+def _within_bytes(rows: Sequence[bytes], start: int, stop: int) -> Iterator[slice]:
+    if stop - start == 1 or sum(map(len, rows[start:stop])) <= _CHUNK_BYTES:
+        yield slice(start, stop)
+        return
+    middle = (start + stop) // 2
+    yield from _within_bytes(rows, start, middle)
+    yield from _within_bytes(rows, middle, stop)

@@ -1,0 +1,28 @@
+"""RedisStore is an OnlineStore, whatever the size of its chunks."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from feature_store.redis_store import RedisStore
+from feature_store.settings import FeatureStoreSettings
+from feature_store.store import OnlineStore
+from runtime.redis_connection import RedisConnection
+from tests.conformance.feature_store.online_store import OnlineStoreSuite
+
+
+class TestRedisStore(OnlineStoreSuite):
+    @pytest.fixture
+    async def store(self, connection: RedisConnection) -> AsyncIterator[OnlineStore]:
+        store = RedisStore(connection)
+        yield store
+        await store.aclose()
+
+
+class TestRedisStoreInSmallChunks(OnlineStoreSuite):
+    @pytest.fixture
+    async def store(self, connection: RedisConnection) -> AsyncIterator[OnlineStore]:
+        settings = FeatureStoreSettings(read_chunk_rows=3, write_chunk_rows=3, load_chunk_rows=3)
+        store = RedisStore(connection, settings)
+        yield store
+        await store.aclose()
