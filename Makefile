@@ -11,8 +11,8 @@ PROTO    := .venv-proto/ready-$(shell cksum < requirements/proto.lock | cut -d' 
 IMAGE    := build/protos.binpb
 OWN      := runtime registry feature_store ann_index model_server gateway jobs cli
 PIPFLAGS := --quiet --no-compile --disable-pip-version-check
-LOCK      = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-            --no-header --no-annotate --no-emit-index-url --no-emit-package forebay --upgrade
+LOCK      = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+            --no-annotate --no-emit-index-url --no-emit-package forebay --upgrade
 
 .PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
         proto proto-check docs docs-check bench bench-large lock wheel-check clean
@@ -37,10 +37,10 @@ $(PROTO): requirements/proto.lock
 	@touch $@
 
 lock:  ## Renew the locks to the newest releases (needs uv)
-	$(LOCK) -o requirements/server.lock
-	$(LOCK) -o requirements/dev.lock --extra embedded --extra examples --group dev
-	$(UV) pip compile --group proto --quiet --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate --no-emit-index-url --upgrade -o requirements/proto.lock
+	$(LOCK) -o requirements/server.lock pyproject.toml
+	$(LOCK) -o requirements/dev.lock pyproject.toml --extra embedded --extra examples --group dev
+	$(LOCK) -o requirements/build.lock --group build
+	$(LOCK) -o requirements/proto.lock --group proto
 
 clean:  ## Remove what was built or cached; keeps .venv and .forebay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out

@@ -1,5 +1,5 @@
-"""Writes the generated documents: `docs/configuration.md` from the settings tree and
-`docs/application.schema.json` from the application file's definitions. With --check, says whether they are fresh.
+"""Writes the generated documents: `docs/configuration.md` from the settings tree, and the application file's
+JSON Schema, `docs/application.schema.json`. With --check, says whether they are fresh.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def main() -> int:
     """Write the documents, or compare them. Exit code: 1 where one isn't fresh."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a document is not fresh")
-    texts = {DOCS / "configuration.md": configuration(), DOCS / "application.schema.json": application_schema()}
+    texts = {
+        DOCS / "configuration.md": configuration(),
+        DOCS / "application.schema.json": application_schema(),
+    }
     if parser.parse_args().check:
         return check(texts)
     for path, text in texts.items():

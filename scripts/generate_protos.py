@@ -57,7 +57,8 @@ def generate() -> dict[Path, str]:
 
 def compile_protos(output: Path) -> None:
     own = own_protos()
-    with_services = [name for name in own if re.search(r"^service ", (PROTOS / name).read_text(), re.M)]
+    service = re.compile(r"^service ", re.MULTILINE)
+    with_services = [name for name in own if service.search((PROTOS / name).read_text())]
     run_protoc([f"--python_out={output}", f"--pyi_out={output}", *own, *GOOGLE_RPC])
     run_protoc([f"--grpc_python_out={output}", *with_services])
 

@@ -23,8 +23,10 @@ DECLARED = {
         *SDK["project"]["dependencies"],
         *PROJECT["project"]["optional-dependencies"]["embedded"],
         *PROJECT["project"]["optional-dependencies"]["examples"],
-        *PROJECT["dependency-groups"]["dev"],
+        *PROJECT["dependency-groups"]["build"],
+        *(line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)),
     ],
+    "build": PROJECT["dependency-groups"]["build"],
     "proto": PROJECT["dependency-groups"]["proto"],
 }
 
