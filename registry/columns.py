@@ -45,6 +45,14 @@ class VariableLists:
             and bool((offsets[1:] >= offsets[:-1]).all())
         )
 
+    def take(self, rows: NDArray[np.intp]) -> VariableLists:
+        """Return the lists `rows`, in that order. Cost: a copy of their elements."""
+        lengths = self.lengths[rows]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        elements = np.arange(int(offsets[-1])) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return VariableLists(self.values[elements], offsets)
+
     @classmethod
     def of(cls, lists: Sequence[Sequence[Any]], dtype: np.dtype[Any]) -> VariableLists:
         """Return `lists` laid end to end. Cost: one Python step per list."""

@@ -1,0 +1,143 @@
+"""Columns into rows, a batch at a time. Checks of the values are in column_values.py, the format in
+layout.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from forebay.errors import InvalidRequest
+from numpy.typing import NDArray
+
+from feature_store.column_values import TailColumn, fixed_column, null_column, tail_column
+from feature_store.layout import ENDS, EVENT_US, HEAD, NULLS, WRITE_US, RowLayout
+from feature_store.row_header import MAX_TIME_US
+from feature_store.schema import RowSchema
+from registry.columns import ColumnData
+
+EVENT_TIME = "event_time"
+"""What the event time is called where it is at fault."""
+
+
+class EncodedBatch(NamedTuple):
+    """n rows, and which of them are invalid, (n,) bool: those are empty bytes, which no store takes."""
+
+    rows: list[bytes]
+    invalid: NDArray[np.bool_]
+
+
+class RowEncoder:
+    """Makes rows of one schema.
+
+    Limits: strings of 64 KiB, lists of 65,536 elements, times within MAX_TIME_US. Infinities are values; NaN
+    is null. Integers are accepted for floats and may lose precision; narrowing that would make a finite
+    number infinite makes the row invalid.
+    """
+
+    def __init__(self, schema: RowSchema) -> None:
+        self._layout = RowLayout(schema)
+
+    def encode(
+        self, columns: Mapping[str, ColumnData], event_times_us: NDArray[np.int64], write_time_us: int
+    ) -> list[bytes]:
+        """Return the rows, one per event time.
+
+        Raises: InvalidRequest naming the feature: a missing or unknown column, a wrong type, shape or length,
+        or a value that doesn't fit. Cost: a few array operations per feature and one slice per row; one more
+        Python step per row and variable feature.
+        """
+        rows, invalid = self._encode(columns, event_times_us, write_time_us)
+        for name, mask in invalid.items():
+            if mask.any():
+                count = int(mask.sum())
+                raise InvalidRequest(f"{name}: {count} values are out of the stored range", field=name)
+        return rows
+
+    def encode_valid(
+        self,
+        columns: Mapping[str, ColumnData],
+        event_times_us: NDArray[np.int64],
+        write_time_us: int,
+        *,
+        absent_is_null: bool = False,
+    ) -> EncodedBatch:
+        """Return the rows, and which of them are invalid: hold a value that doesn't fit.
+
+        With `absent_is_null` a feature without a column is null in every row. Raises and Cost as `encode`,
+        but for such values.
+        """
+        if absent_is_null:
+            absent = [slot.feature for name, slot in self._layout.slots.items() if name not in columns]
+            count = len(event_times_us)
+            columns = {**columns, **{feature.name: null_column(feature.dtype, count) for feature in absent}}
+        rows, invalid = self._encode(columns, event_times_us, write_time_us)
+        mask = np.logical_or.reduce(list(invalid.values()))
+        if mask.any():
+            rows = [b"" if bad else row for row, bad in zip(rows, mask.tolist(), strict=True)]
+        return EncodedBatch(rows, mask)
+
+    def _encode(
+        self, columns: Mapping[str, ColumnData], event_times_us: NDArray[np.int64], write_time_us: int
+    ) -> tuple[list[bytes], dict[str, NDArray[np.bool_]]]:
+        """Return the rows, and for each feature and the event time which rows it makes invalid."""
+        self._check_names(columns)
+        times, bad_times = _checked_times(event_times_us, write_time_us)
+        layout, count = self._layout, len(times)
+        records = np.zeros(count, layout.record)
+        bits = np.zeros((count, layout.null_bit_count), np.bool_)
+        has_nulls = np.zeros(count, np.bool_)
+        invalid = {EVENT_TIME: bad_times}
+        tails: list[TailColumn] = []
+        for name, slot in layout.slots.items():
+            if slot.tail >= 0:
+                tail = tail_column(slot.feature, columns[name], count)
+                tails.append(tail)
+                nulls, invalid[name] = tail.nulls, tail.invalid
+            else:
+                fixed = fixed_column(slot.feature, columns[name], count)
+                records[slot.field][:, slot.start : slot.stop] = fixed.values
+                nulls, invalid[name] = fixed.nulls, fixed.invalid
+            has_nulls |= nulls
+            if slot.null_bit >= 0:
+                bits[:, slot.null_bit] = nulls
+        if layout.null_bit_count:
+            records[NULLS] = np.packbits(bits, axis=1, bitorder="little")
+        heads = np.frombuffer(layout.clean_head + layout.nulls_head, "<u4")
+        records[HEAD] = heads[has_nulls.astype(np.intp)]
+        records[EVENT_US], records[WRITE_US] = times, write_time_us
+        return _rows(records, tails), invalid
+
+    def _check_names(self, columns: Mapping[str, ColumnData]) -> None:
+        for name in self._layout.slots:
+            if name not in columns:
+                raise InvalidRequest(f"feature {name} is missing", field=name)
+        for name in columns:
+            if name not in self._layout.slots:
+                raise InvalidRequest(f"there is no feature {name} in this view", field=name)
+
+
+def _checked_times(
+    event_times_us: NDArray[np.int64], write_time_us: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    if not -MAX_TIME_US <= write_time_us <= MAX_TIME_US:
+        raise ValueError(f"a write time is within {MAX_TIME_US} microseconds of 1970")
+    times = np.asarray(event_times_us)
+    if times.ndim != 1 or (times.size and times.dtype.kind not in "iu"):
+        raise InvalidRequest("event times are one integer of microseconds per row", field=EVENT_TIME)
+    bad = (times > MAX_TIME_US) | (times < -MAX_TIME_US)
+    return np.where(bad, 0, times).astype(np.int64), bad
+
+
+def _rows(records: NDArray[np.void], tails: list[TailColumn]) -> list[bytes]:
+    for index, tail in enumerate(tails):
+        lengths = np.fromiter(map(len, tail.parts), np.int64, len(records))
+        before = records[ENDS][:, index - 1] if index else 0
+        records[ENDS][:, index] = lengths + before
+    data, size = records.tobytes(), records.itemsize
+    fixed = [data[start : start + size] for start in range(0, len(data), size)]
+    if not tails:
+        return fixed
+    parts = zip(fixed, *(tail.parts for tail in tails), strict=True)
+    return list(map(b"".join, parts))

@@ -1,0 +1,110 @@
+"""Rows that aren't all alike: some missing, of an older schema, or corrupt. They are sorted by schema, and
+each schema's rows are read together into records of the present one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.layout import RowLayout
+from feature_store.tails import tail_parts
+from feature_store.template import template_row
+from feature_store.upgrade import Upgrade
+
+_HEAD_BYTES = 4
+
+
+class DecodedRows(NamedTuple):
+    """Records of the present schema, (n,); the parts of each variable feature, n each; which rows are
+    missing, (n,); the positions of those in error, or None.
+    """
+
+    records: NDArray[np.void]
+    tails: dict[str, list[bytes]]
+    missing: NDArray[np.bool_]
+    error_rows: NDArray[np.intp] | None
+
+
+class MixedRows:
+    """Reads rows of the present schema and of older ones."""
+
+    def __init__(self, layout: RowLayout, older: Sequence[RowLayout]) -> None:
+        self._layout = layout
+        self._upgrades: dict[bytes, Upgrade] = {}
+        for source in (*older, layout):
+            upgrade = Upgrade(source, layout)
+            self._upgrades[source.clean_head] = self._upgrades[source.nulls_head] = upgrade
+        null, absent = template_row(layout), template_row(layout, with_defaults=True)
+        self._null_record = np.frombuffer(null, layout.record, 1)
+        self._absent_record = np.frombuffer(absent, layout.record, 1)
+        self._absent_parts = {
+            slot.feature.name: tail_parts(layout, slot, self._absent_record, [absent])[0]
+            for slot in layout.variable
+        }
+
+    def decode(self, rows: Sequence[bytes | None]) -> DecodedRows:
+        """Return every row, all null where it is in error, of defaults where it is missing.
+
+        Cost: one step per row, and a few array operations per schema and feature.
+        """
+        count = len(rows)
+        records = np.repeat(self._null_record, count)
+        tails = {slot.feature.name: [b""] * count for slot in self._layout.variable}
+        missing = np.fromiter((row is None for row in rows), np.bool_, count)
+        records[missing] = self._absent_record
+        for name, part in self._absent_parts.items():
+            for position in np.flatnonzero(missing).tolist():
+                tails[name][position] = part
+        sound = missing.copy()
+        for upgrade, positions in self._sorted(rows):
+            sound[self._read(upgrade, positions, rows, records, tails)] = True
+        return DecodedRows(records, tails, missing, None if sound.all() else np.flatnonzero(~sound))
+
+    def _sorted(self, rows: Sequence[bytes | None]) -> list[tuple[Upgrade, list[int]]]:
+        """Return the positions of each known schema's rows; those of none are in error."""
+        found: dict[int, tuple[Upgrade, list[int]]] = {}
+        for position, row in enumerate(rows):
+            upgrade = None if row is None else self._upgrades.get(row[:_HEAD_BYTES])
+            if upgrade is not None:
+                found.setdefault(id(upgrade), (upgrade, []))[1].append(position)
+        return list(found.values())
+
+    def _read(
+        self,
+        upgrade: Upgrade,
+        positions: list[int],
+        rows: Sequence[bytes | None],
+        records: NDArray[np.void],
+        tails: dict[str, list[bytes]],
+    ) -> NDArray[np.intp]:
+        """Write the rows at `positions` into `records` and `tails`; return the positions that are sound."""
+        layout = upgrade.old
+        size = layout.fixed_bytes
+        whole = [p for p in positions if _fits(rows[p], layout)]
+        if not whole:
+            return np.empty(0, np.intp)
+        chosen = np.array(whole, np.intp)
+        texts = [rows[p] or b"" for p in whole]
+        source = np.frombuffer(b"".join([row[:size] for row in texts]), layout.record)
+        if layout.variable:
+            lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+            sound = layout.has_sound_tails(source, lengths)
+            chosen, source = chosen[sound], source[sound]
+            texts = [row for row, good in zip(texts, sound.tolist(), strict=True) if good]
+        target = np.repeat(self._null_record, len(chosen))
+        upgrade.fill(source, target)
+        records[chosen] = target
+        for name, parts in upgrade.tails(source, texts).items():
+            for position, part in zip(chosen.tolist(), parts, strict=True):
+                tails[name][position] = part
+        return chosen
+
+
+def _fits(row: bytes | None, layout: RowLayout) -> bool:
+    if row is None:
+        return False
+    return len(row) >= layout.fixed_bytes if layout.variable else len(row) == layout.fixed_bytes
