@@ -69,7 +69,7 @@ def errors(step: Step) -> Step:
                 call.status = grpc.StatusCode.DEADLINE_EXCEEDED if gone else grpc.StatusCode.CANCELLED
                 raise
             return _fail(call, _internal(call, error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             return _fail(call, _alone(error) or _internal(call, error))
 
     return translate

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
-from runtime.rpc.service import Router, Wrapping
+from runtime.rpc.service import Refusal, Wrapping
 from runtime.settings import ServerSettings, split_address
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ class RpcServer:
         self._address = address
         self._settings = settings
         self._wrapping = Wrapping(clock, recent, settings.max_timeout_s)
-        self._router = Router(self._wrapping)
         self._health = health.aio.HealthServicer()
         self._services: list[str] = []
         self._server = grpc.aio.server(options=channel_options(settings, shares_port))
@@ -53,7 +52,9 @@ class RpcServer:
 
         Raises: TypeError where the servicer has a method that the service doesn't know.
         """
-        self._router.add(self._wrapping.handlers(service, servicer))
+        handlers = self._wrapping.handlers(service, servicer)
+        generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
+        self._server.add_generic_rpc_handlers((generic,))
         self._services.append(service.full_name)
 
     async def start(self) -> str:
@@ -62,7 +63,7 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self._server.add_generic_rpc_handlers((self._router,))
+        self._server.add_generic_rpc_handlers((Refusal(self._wrapping),))
         port = self._bind()
         await self._server.start()
         return f"{self._address.rpartition(':')[0]}:{port}"

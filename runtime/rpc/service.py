@@ -4,7 +4,6 @@ order, are one expression here; the layers themselves are in `layers.py`."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -27,13 +26,13 @@ class Wrapping:
         self._recent = recent
         self._max_timeout_s = max_timeout_s
 
-    def handlers(self, service: ServiceDescriptor, servicer: object) -> Mapping[str, RpcMethodHandler]:
-        """Return the methods' handlers by path; one that the servicer lacks is UNIMPLEMENTED.
+    def handlers(self, service: ServiceDescriptor, servicer: object) -> dict[str, RpcMethodHandler]:
+        """Return the methods' handlers by name; one that the servicer lacks is UNIMPLEMENTED.
 
         Raises: TypeError where the servicer has a method that the service doesn't know.
         """
         _refuse_unknown_methods(service, servicer)
-        return {f"/{_name(method)}": self._handler(method, servicer) for method in service.methods}
+        return {method.name: self._handler(method, servicer) for method in service.methods}
 
     def missing(self, path: str) -> RpcMethodHandler:
         """Return the handler of a method that no service here has."""
@@ -56,20 +55,14 @@ class Wrapping:
         return telemetry(errors(unimplemented(name)), name, self._clock, self._recent)
 
 
-class Router(grpc.GenericRpcHandler):
-    """Finds the handler of each call; the last asked, so that it may refuse whatever it doesn't know."""
+class Refusal(grpc.GenericRpcHandler):
+    """Takes every method that nothing else on a server knows, so that it too is refused with our details."""
 
     def __init__(self, wrapping: Wrapping) -> None:
         self._wrapping = wrapping
-        self._handlers: dict[str, RpcMethodHandler] = {}
-
-    def add(self, handlers: Mapping[str, RpcMethodHandler]) -> None:
-        """Serve these methods too."""
-        self._handlers.update(handlers)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcMethodHandler:
-        path: str = handler_call_details.method
-        return self._handlers.get(path) or self._wrapping.missing(path)
+        return self._wrapping.missing(handler_call_details.method)
 
 
 def _name(method: MethodDescriptor) -> str:

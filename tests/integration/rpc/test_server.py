@@ -1,0 +1,142 @@
+"""A server's port from binding to drain: health, reflection, calls under way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from forebay.errors import Unavailable
+from forebay.v1.prediction_pb2 import PredictRequest, PredictResponse
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from runtime.clock import SystemClock
+from runtime.recent import RecentRequests
+from runtime.rpc.call import Call
+from runtime.rpc.server import RpcServer, channel_options
+from runtime.settings import ServerSettings
+from tests.support.echo_services import FEATURES, PREDICTION, ScriptedFeatures, ScriptedPrediction, serving
+
+PATH = "/forebay.v1.PredictionService/Predict"
+NAMES = ("", "forebay.v1.PredictionService", "forebay.v1.FeatureService")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Gated:
+    """A prediction that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.started, self.gate = asyncio.Event(), asyncio.Event()
+        self.servicer = ScriptedPrediction(self._predict)
+
+    async def _predict(self, request: PredictRequest, call: Call) -> PredictResponse:
+        self.started.set()
+        await self.gate.wait()
+        return PredictResponse()
+
+
+def new_server(
+    settings: ServerSettings, address: str = "127.0.0.1:0", gated: Gated | None = None
+) -> RpcServer:
+    server = RpcServer(address, settings, SystemClock(), RecentRequests(4))
+    server.add(PREDICTION, (gated or Gated()).servicer)
+    server.add(FEATURES, ScriptedFeatures())
+    return server
+
+
+async def statuses(channel: grpc.aio.Channel) -> list[int]:
+    stub = health_pb2_grpc.HealthStub(channel)
+    return [(await stub.Check(health_pb2.HealthCheckRequest(service=name))).status for name in NAMES]
+
+
+async def test_health_follows_what_the_process_says() -> None:
+    server = new_server(ServerSettings())
+    address = await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        assert await statuses(channel) == [NOT_SERVING] * 3
+        await server.set_serving()
+        assert await statuses(channel) == [SERVING] * 3
+        await server.set_not_serving("forebay.v1.FeatureService")
+        assert await statuses(channel) == [SERVING, SERVING, NOT_SERVING]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="other"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    await server.aclose()
+
+
+async def test_reflection_describes_the_services_when_a_generic_client_asks() -> None:
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="forebay.v1.PredictionService"),
+    ]
+    async with (
+        serving((PREDICTION, Gated().servicer)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        names, files = [answer async for answer in stub.ServerReflectionInfo(iter(requests))]
+    listed = {service.name for service in names.list_services_response.service}
+    assert {"forebay.v1.PredictionService", "grpc.health.v1.Health"} <= listed
+    assert files.file_descriptor_response.file_descriptor_proto
+
+
+async def test_address_in_use_is_unavailable_and_says_why() -> None:
+    async with serving() as address:
+        with pytest.raises(Unavailable, match=r"can't bind .*address already in use"):
+            await new_server(ServerSettings(), address).start()
+
+
+async def test_port_is_shared_when_both_processes_ask_for_it() -> None:
+    first = RpcServer("127.0.0.1:0", ServerSettings(), SystemClock(), RecentRequests(1), shares_port=True)
+    address = await first.start()
+    second = RpcServer(address, ServerSettings(), SystemClock(), RecentRequests(1), shares_port=True)
+    assert await second.start() == address
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_call_under_way_ends_when_the_server_drains() -> None:
+    gated = Gated()
+    server = new_server(ServerSettings(drain_wait_s=0.05, drain_grace_s=20), gated=gated)
+    address = await server.start()
+    await server.set_serving()
+    async with grpc.aio.insecure_channel(address) as channel, grpc.aio.insecure_channel(address) as late:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == SERVING
+        call = channel.unary_unary(PATH)(b"", timeout=20)
+        await gated.started.wait()
+        drain = asyncio.create_task(server.drain())
+        assert (await watch.read()).status == NOT_SERVING
+        await server.set_serving()
+        watch.cancel()
+        while True:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await late.unary_unary(PATH)(b"", timeout=0.1)
+            if caught.value.code() is grpc.StatusCode.UNAVAILABLE:
+                break
+        assert not drain.done()
+        gated.gate.set()
+        assert await call == b""
+        await drain
+
+
+async def test_call_is_cut_when_it_outlasts_the_grace() -> None:
+    gated = Gated()
+    server = new_server(ServerSettings(drain_grace_s=0.05), gated=gated)
+    address = await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(PATH)(b"", timeout=20)
+        await gated.started.wait()
+        await server.drain()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_connection_limits_follow_the_settings() -> None:
+    options = dict(channel_options(ServerSettings(max_connection_age_s=1.5, max_receive_bytes=7), False))
+    assert options["grpc.max_connection_age_ms"] == 1500
+    assert options["grpc.max_receive_message_length"] == 7
+    assert options["grpc.so_reuseport"] == 0

@@ -1,0 +1,29 @@
+"""The ring of recent requests."""
+
+from __future__ import annotations
+
+from forebay.v1.prediction_pb2 import Provenance
+
+from runtime.recent import RecentRequests, RequestRecord
+
+
+def record(number: int, *, trace_id: str = "", prediction_id: str = "") -> RequestRecord:
+    provenance = Provenance(prediction_id=prediction_id) if prediction_id else None
+    return RequestRecord("m", "p", "OK", number, 1, 0, (), (), provenance, trace_id)
+
+
+def test_oldest_give_way_when_the_ring_is_full() -> None:
+    recent = RecentRequests(3)
+    for number in range(5):
+        recent.append(record(number))
+    assert [entry.started_at_us for entry in recent.latest(10)] == [4, 3, 2]
+    assert [entry.started_at_us for entry in recent.latest(1)] == [4]
+
+
+def test_only_that_request_is_returned_when_an_id_is_given() -> None:
+    recent = RecentRequests(8)
+    for entry in (record(1, trace_id="a"), record(2, prediction_id="b"), record(3)):
+        recent.append(entry)
+    assert [entry.started_at_us for entry in recent.latest(10, "a")] == [1]
+    assert [entry.started_at_us for entry in recent.latest(10, "b")] == [2]
+    assert recent.latest(10, "c") == []

@@ -1,0 +1,86 @@
+"""The one error table, and errors onto the wire and back."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from forebay._status import CODE_OF, DETAILS_KEY, FOREIGN_CODES, KIND_OF, PUSHBACK_KEY, error_of
+from forebay.errors import KINDS, Error, Internal, InvalidRequest, NotFound, Overloaded, Unavailable
+
+from runtime.rpc.status import MAX_MESSAGE_BYTES, code_of, message_of, status_of, trailers_of
+
+
+def test_every_kind_has_exactly_one_code() -> None:
+    assert set(CODE_OF) == set(KINDS)
+    assert len(set(CODE_OF.values())) == len(KINDS)
+
+
+def test_every_code_but_ok_has_exactly_one_kind() -> None:
+    assert set(KIND_OF) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
+    assert not set(FOREIGN_CODES) & set(CODE_OF.values())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_kind_comes_back_when_it_is_read_from_status_and_trailers(kind: type[Error]) -> None:
+    error = kind("view taste is gone", field="inputs.user_id", view="taste")
+
+    back = error_of(code_of(error), message_of(error), trailers_of(error))
+
+    assert type(back) is kind
+    assert (back.message, back.field, back.metadata) == (error.message, error.field, error.metadata)
+
+
+def test_error_info_is_always_there_when_an_error_is_encoded() -> None:
+    (info,) = status_of(NotFound("no pipeline x")).details
+    assert info.TypeName() == "google.rpc.ErrorInfo"
+    assert b"NOT_FOUND" in info.value
+    assert b"forebay" in info.value
+
+
+def test_bad_request_names_the_field_when_one_is_wrong() -> None:
+    names = [detail.TypeName() for detail in status_of(InvalidRequest("top is 0", field="top")).details]
+    assert names == ["google.rpc.ErrorInfo", "google.rpc.BadRequest"]
+
+
+def test_pushback_tells_when_to_return_when_overloaded() -> None:
+    error = Overloaded("64 calls under way", retry_after_s=0.25)
+    assert dict(trailers_of(error))[PUSHBACK_KEY] == "250"
+    back = error_of(code_of(error), message_of(error), trailers_of(error))
+    assert isinstance(back, Overloaded)
+    assert back.retry_after_s == 0.25
+
+
+def test_pushback_forbids_retries_when_overloaded_without_a_time() -> None:
+    assert dict(trailers_of(Overloaded("64 calls under way")))[PUSHBACK_KEY] == "-1"
+
+
+def test_subclass_has_its_kinds_code_and_reason_when_encoded() -> None:
+    class SocketGone(Unavailable):
+        pass
+
+    error = SocketGone("the store hung up")
+    assert code_of(error) is grpc.StatusCode.UNAVAILABLE
+    assert b"SOCKET_GONE" not in status_of(error).SerializeToString()
+
+
+def test_message_is_cut_within_its_characters_when_it_is_too_long() -> None:
+    text = message_of(InvalidRequest("é" * MAX_MESSAGE_BYTES))
+    assert len(text.encode()) <= MAX_MESSAGE_BYTES
+    assert text.endswith("é...")
+
+
+def test_code_decides_when_a_proxy_garbled_the_details() -> None:
+    error = error_of(grpc.StatusCode.UNAVAILABLE, "upstream reset", [(DETAILS_KEY, b"\xff\xff")])
+    assert type(error) is Unavailable
+    assert error.message == "upstream reset"
+
+
+def test_metadata_may_have_any_name_when_it_is_read_back() -> None:
+    error = Internal("internal error 1f")
+    error.metadata = {"message": "x", "self": "y", "field": "z"}
+    assert error_of(code_of(error), "m", trailers_of(error)).metadata == error.metadata
+
+
+def test_size_limit_is_the_callers_mistake_when_grpc_itself_refuses() -> None:
+    text = "SERVER: Received message larger than max (2000000 vs. 1048576)"
+    assert type(error_of(grpc.StatusCode.RESOURCE_EXHAUSTED, text, ())) is InvalidRequest
