@@ -86,16 +86,22 @@ def _check_view(scope: Scope, name: str, view: View) -> None:
             scope.report(path, "has batch and stream: give only one of them")
     if not scope.names(*path, "features") and not scope.names(*path, "windows"):
         scope.report(path, "needs at least one feature")
+    _check_features(scope, path, view)
+    _check_windows(scope, path, view)
+
+
+def _check_features(scope: Scope, path: FilePath, view: View) -> None:
     for feature, definition in view.features.items():
         inner = (*path, "features", feature)
         _check_not_reserved(scope, inner, feature)
+        if definition.dtype.is_list and definition.dtype.scalar is Scalar.STRING:
+            scope.report((*inner, "dtype"), "rows hold strings, but no lists of strings")
         if definition.default is not None:
             _check_constant(scope, (*inner, "default"), definition.default, definition.dtype)
         if definition.space is not None and not _is_vector(definition.dtype):
             scope.report(
                 (*inner, "space"), f"only a fixed list of floats lies in a space, not {definition.dtype}"
             )
-    _check_windows(scope, path, view)
 
 
 def _check_no_key_fields(scope: Scope, path: FilePath, view: View) -> None:

@@ -117,10 +117,9 @@ def read_document(content: bytes) -> Document:
 
 def _syntax_error(text: str, error: yaml.MarkedYAMLError) -> DocumentError:
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark is not None else 1
-    lines = text.splitlines()
-    indent = re.match(r"\s*", lines[line - 1]) if line <= len(lines) else None
-    if indent is not None and "\t" in indent[0]:
+    lines = text.splitlines() or [""]
+    line = min(mark.line + 1 if mark is not None else 1, len(lines))
+    if "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]:
         return DocumentError(line, "a tab cannot indent YAML: use spaces")
     context = f" {error.context}" if error.context else ""
     return DocumentError(line, f"not valid YAML: {error.problem or 'it breaks off'}{context}")
