@@ -54,18 +54,18 @@ def wait_for_answer(socket: Path, log: Path, alive: Callable[[], bool]) -> Answe
 
     Raises: Unavailable with the end of the server's log once it isn't `alive`, or was silent for too long.
     """
-    start_s = _clock.monotonic_s()
+    start_s = heard_s = _clock.monotonic_s()
     while True:
-        limit_s = _SILENCE_S
         try:
             answer = ask(socket)
             if answer is not None:
                 return answer
         except BusyLoadingError:
-            limit_s = _LOADING_S
+            heard_s = _clock.monotonic_s()
         except TimeoutError:
-            limit_s = _SILENCE_S
-        if not alive() or _clock.monotonic_s() - start_s > limit_s:
+            pass  # as silent as one that doesn't listen yet
+        now_s = _clock.monotonic_s()
+        if not alive() or now_s - heard_s > _SILENCE_S or now_s - start_s > _LOADING_S:
             raise Unavailable(f"the embedded store doesn't start: {_last_line(log)} (its log: {log})")
         time.sleep(_POLL_S)
 
@@ -86,14 +86,16 @@ def wait_for_end(pid: int) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process of this id exists."""
+    """Return whether a process of this id runs. One that has ended and that nobody waits for (a container's
+    first process often doesn't) still has its id; on Linux it is known by its state.
+    """
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (FileNotFoundError, PermissionError):  # no /proc here; or somebody else's process
         return True
-    return True
 
 
 def _client(socket: Path) -> Redis:

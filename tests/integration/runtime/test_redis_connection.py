@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import uvloop
 from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded, InvalidRequest, NotUsable, Unavailable
 
@@ -49,7 +48,13 @@ async def test_every_call_gets_its_own_reply_when_half_of_5000_are_cancelled(
 
 async def test_errors_stay_in_their_places_when_many_are_sent_at_once(connection: RedisConnection) -> None:
     await connection.execute("RPUSH", "list", "x")
-    commands = [["SET", "a", "1"], ["GET", "list"], ["GET", "a"], ["NOSUCH"], ["LRANGE", "list", 0, -1]]
+    commands: list[list[str | int]] = [
+        ["SET", "a", "1"],
+        ["GET", "list"],
+        ["GET", "a"],
+        ["NOSUCH"],
+        ["LRANGE", "list", 0, -1],
+    ]
     first, wrong, second, unknown, items = await connection.execute_many(commands)
     assert (first, second, items) == (b"OK", b"1", [b"x"])
     assert (wrong.code, unknown.code) == ("WRONGTYPE", "ERR")
@@ -102,21 +107,6 @@ async def test_waiting_calls_fail_when_the_connection_is_closed(redis_url: str) 
     with pytest.raises(Unavailable, match="closed"):
         await connection.execute("PING")
     await connection.aclose()
-
-
-def test_connection_works_when_the_loop_is_uvloop(redis_url: str) -> None:
-    async def round_trips() -> list[bytes]:
-        connection = await RedisConnection.connect(redis_url, SETTINGS, CLOCK)
-        try:
-            calls = (connection.execute("ECHO", str(number)) for number in range(100))
-            late = Deadline.after(0.02, CLOCK.monotonic_s())
-            with pytest.raises(DeadlineExceeded):
-                await connection.execute("BLPOP", "none", "0.05", deadline=late)
-            return list(await asyncio.gather(*calls))
-        finally:
-            await connection.aclose()
-
-    assert uvloop.run(round_trips()) == [str(number).encode() for number in range(100)]
 
 
 async def test_databases_are_apart_when_the_url_names_one(
