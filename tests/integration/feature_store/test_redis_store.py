@@ -145,7 +145,7 @@ async def test_a_late_read_disturbs_nobody_when_its_deadline_passes(
     store: RedisStore, connection: RedisConnection
 ) -> None:
     await store.load_many([b"k"], [pack_header(1, 1, 1)])
-    await connection.execute("CLIENT", "PAUSE", 100)
+    await connection.execute("CLIENT", "PAUSE", 300)
     late = Deadline.after(0.02, SystemClock().monotonic_s())
     calls = [store.get_many([b"k"]), store.get_many([b"k"], late), store.get_many([b"x"])]
     first, second, third = await asyncio.gather(*calls, return_exceptions=True)

@@ -48,13 +48,8 @@ async def test_every_call_gets_its_own_reply_when_half_of_5000_are_cancelled(
 
 async def test_errors_stay_in_their_places_when_many_are_sent_at_once(connection: RedisConnection) -> None:
     await connection.execute("RPUSH", "list", "x")
-    commands: list[list[str | int]] = [
-        ["SET", "a", "1"],
-        ["GET", "list"],
-        ["GET", "a"],
-        ["NOSUCH"],
-        ["LRANGE", "list", 0, -1],
-    ]
+    texts = ["SET a 1", "GET list", "GET a", "NOSUCH", "LRANGE list 0 -1"]
+    commands = [text.split() for text in texts]
     first, wrong, second, unknown, items = await connection.execute_many(commands)
     assert (first, second, items) == (b"OK", b"1", [b"x"])
     assert (wrong.code, unknown.code) == ("WRONGTYPE", "ERR")
@@ -83,11 +78,10 @@ async def test_script_error_is_raised_when_the_script_fails(connection: RedisCon
 
 async def test_late_call_ends_and_others_go_on_when_a_deadline_passes(connection: RedisConnection) -> None:
     await connection.execute("CLIENT", "PAUSE", 200)
-    start_s = CLOCK.monotonic_s()
     patient = asyncio.create_task(connection.execute("ECHO", "patient"))
     with pytest.raises(DeadlineExceeded):
-        await connection.execute("ECHO", "late", deadline=Deadline.after(0.03, start_s))
-    assert CLOCK.monotonic_s() - start_s < 0.15
+        await connection.execute("ECHO", "late", deadline=Deadline.after(0.03, CLOCK.monotonic_s()))
+    assert not patient.done()
     assert await patient == b"patient"
 
 

@@ -20,7 +20,7 @@ from tests.support.fault_proxy import FaultProxy
 
 CLOCK = SystemClock()
 SETTINGS = RedisSettings(
-    max_unanswered_age_s=0.1, connect_timeout_s=0.2, reconnect_first_s=0.002, reconnect_longest_s=0.02
+    max_unanswered_age_s=0.3, connect_timeout_s=0.5, reconnect_first_s=0.002, reconnect_longest_s=0.02
 )
 
 

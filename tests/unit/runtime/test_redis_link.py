@@ -49,7 +49,7 @@ async def test_replies_reach_their_callers_when_they_come_in_pieces(link: Link) 
     one, many, last = link.send(b"a", 0, NEVER), link.send(b"b", 2, NEVER), link.send(b"c", 0, NEVER)
     for place in range(len(stream := b"+one\r\n:2\r\n$-1\r\n*1\r\n$1\r\nx\r\n")):
         link.data_received(stream[place : place + 1])
-    assert await asyncio.gather(one, many, last) == [b"one", [2, None], [b"x"]]
+    assert [await one, await many, await last] == [b"one", [2, None], [b"x"]]
 
 
 async def test_reply_is_dropped_when_its_caller_has_gone(link: Link) -> None:
