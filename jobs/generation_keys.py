@@ -17,13 +17,13 @@ class GenerationKeys:
     """The key lists of one view's generations, in Redis beside the registry.
 
     `forebay:{app}:generations:<view id>` is the set of generations that may have rows;
-    `forebay:{app}:generation:<view id>:<generation>` is a list of compressed chunks of texts.
+    `forebay:{app}:generations:<view id>:<generation>` is a list of compressed chunks of texts. The braces are
+    a cluster's hash tag, as in the registry's own keys.
     """
 
     def __init__(self, connection: RedisConnection, app: str, view_id: int) -> None:
         self._connection = connection
-        self._generations = f"forebay:{app}:generations:{view_id}"
-        self._prefix = f"forebay:{app}:generation:{view_id}:"
+        self._generations = f"forebay:{{{app}}}:generations:{view_id}"
 
     async def add(self, generation: int, texts: Sequence[str]) -> None:
         """Note a chunk of texts. Done before its rows are written, so that a job that is killed leaves no
@@ -63,7 +63,7 @@ class GenerationKeys:
         _raise_first(replies)
 
     def _list(self, generation: int) -> str:
-        return f"{self._prefix}{generation}"
+        return f"{self._generations}:{generation}"
 
 
 def _raise_first(replies: Sequence[object]) -> None:

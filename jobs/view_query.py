@@ -38,7 +38,7 @@ class ViewQuery:
     """
 
     def __init__(self, sources: Sources, view: FeatureView, batch: Batch) -> None:
-        self._view = view
+        self.view = view
         self._place = f"views.{view.name}.batch"
         self._table = sources.table(batch, wanted_by=f"views.{view.name}")
         self._origin = f"source {batch.source}" if batch.source else "the SQL"
@@ -70,7 +70,7 @@ class ViewQuery:
             yield from table.select(*self._selected()).to_pyarrow_batches(chunk_size=chunk_rows)
 
     def _selected(self) -> list[str]:
-        names = [*self._keys, *(feature.name for feature in self._view.schema.features)]
+        names = [*self._keys, *(feature.name for feature in self.view.schema.features)]
         return list(dict.fromkeys([*names, self.event_time] if self.event_time else names))
 
     def _keyed(self) -> Any:
@@ -85,8 +85,8 @@ class ViewQuery:
         return ranked.filter(ranked.forebay_rank == 0)
 
     def _check_columns(self) -> None:
-        dtypes = {field.name: field.dtype for field in self._view.key}
-        dtypes |= {feature.name: feature.dtype for feature in self._view.schema.features}
+        dtypes = {field.name: field.dtype for field in self.view.key}
+        dtypes |= {feature.name: feature.dtype for feature in self.view.schema.features}
         if self.event_time:
             dtypes.setdefault(self.event_time, DType(Scalar.TIMESTAMP))
         with translated(self._place):

@@ -1,0 +1,92 @@
+"""A view's rows on their way into the store: the next chunk is read and encoded in a thread while the one
+before it is being written. `refresh.py` decides what becomes of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from feature_store.store import OnlineStore
+from feature_store.types import Outcome
+from jobs.generation_keys import GenerationKeys
+from jobs.view_rows import EncodedRows
+
+CHUNK_ROWS = 10_000
+"""Rows that are read, encoded and written at a time: three chunks at most are in memory."""
+
+_END = EncodedRows([], [], [])
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of the rows so far. `older` and `invalid` only occur where rows are upserted."""
+
+    applied: int = 0
+    older: int = 0
+    invalid: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.applied + self.older + self.invalid
+
+
+Report = Callable[[int], None]
+"""Is told how many rows have been written so far."""
+
+
+async def load_generation(
+    store: OnlineStore, keys: GenerationKeys, generation: int, chunks: Iterator[EncodedRows], report: Report
+) -> Written:
+    """Write rows that nobody reads yet, and the list of their keys. Returns when all are stored."""
+
+    async def write(chunk: EncodedRows) -> Written:
+        await keys.add(generation, chunk.texts)
+        await store.load_many(chunk.keys, chunk.rows)
+        return Written(applied=len(chunk.rows))
+
+    return await _pipelined(chunks, write, report)
+
+
+async def upsert(store: OnlineStore, chunks: Iterator[EncodedRows], report: Report) -> Written:
+    """Write rows in place, the newest of each key winning."""
+
+    async def write(chunk: EncodedRows) -> Written:
+        outcomes = await store.put_many(chunk.keys, chunk.rows)
+        counts = np.bincount(outcomes, minlength=max(Outcome) + 1)
+        return Written(int(counts[Outcome.APPLIED]), int(counts[Outcome.OLDER]), int(counts[Outcome.INVALID]))
+
+    return await _pipelined(chunks, write, report)
+
+
+async def _pipelined(
+    chunks: Iterator[EncodedRows], write: Callable[[EncodedRows], Awaitable[Written]], report: Report
+) -> Written:
+    """Run `write` for each chunk, in order, one at a time, while the next is made.
+
+    However it ends, no write is under way any more: what comes after may remove the rows.
+    """
+    written = Written()
+    under_way: asyncio.Future[Written] | None = None
+    try:
+        while True:
+            chunk = await asyncio.to_thread(next, chunks, _END)
+            if under_way is not None:
+                _add(written, await under_way)
+                report(written.total)
+            if chunk is _END:
+                return written
+            under_way = asyncio.ensure_future(write(chunk))
+    finally:
+        if under_way is not None and not under_way.done():
+            under_way.cancel()
+            await asyncio.gather(under_way, return_exceptions=True)
+
+
+def _add(total: Written, part: Written) -> None:
+    total.applied += part.applied
+    total.older += part.older
+    total.invalid += part.invalid
