@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.candidates import candidate_entity
+from registry.candidates import mixes_keys
 from registry.definitions import Pipeline
 from registry.problems import FilePath
 from registry.scope import Scope
@@ -43,12 +43,8 @@ def _refused_in(scope: Scope, pipeline: Pipeline) -> Iterator[tuple[FilePath, st
         for place, step in enumerate(getattr(pipeline, stage)):
             if "/" in step.view:
                 yield (stage, str(place)), "views of another application are"
-    entity = candidate_entity(application, pipeline)
     for place, step in enumerate(pipeline.hydrate_candidates):
-        view = application.views.get(step.view)
-        if view is None or entity is None or view.entity not in application.entities:
-            continue
-        if view.entity != entity:
+        if mixes_keys(application, pipeline, step.view):
             yield ("hydrate_candidates", str(place)), "keys that mix request and candidate fields are"
     if len(pipeline.retrieve) > 1:
         yield ("retrieve",), "several retrieves are"

@@ -1,0 +1,97 @@
+"""Plans and releases as values: their records, their differences, their drafts."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.plan import Change, Plan, PlanIds, SchemaVersion, diff
+from registry.release import Release
+from tests.support.application_texts import application, changed
+
+IDS = PlanIds(
+    entities={"user": 1},
+    views={"user_taste": 7},
+    schemas={"user_taste": (SchemaVersion(1, (("mean_rating", "float32"),)),)},
+    keys={"user": (("user_id", "int64"),)},
+    view_entities={"user_taste": "user"},
+)
+PLAN = Plan(3, "movies", application(), "/apps/movies", IDS)
+
+
+def test_plan_comes_back_from_its_record() -> None:
+    assert Plan.from_json(PLAN.to_json()) == PLAN
+
+
+def test_release_comes_back_from_its_record() -> None:
+    release = (
+        Release(4, "movies", 3)
+        .with_view("user_taste", 2, 1_700_000_000_000_000, "b1")
+        .with_index("movies", "5")
+        .with_model("ranker", "1")
+    )
+
+    assert Release.from_json(release.to_json()) == release
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"number": "x"}'])
+def test_value_error_is_raised_when_a_record_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Plan.from_json(text)
+    with pytest.raises(ValueError, match="validation error"):
+        Release.from_json(text)
+
+
+def test_changes_are_told_by_entry_and_by_value() -> None:
+    text = changed("top: 10", "top: 5")
+    text = changed("indexes:\n  movies:", "indexes:\n  films:", text)
+    text = changed("index: movies,", "index: films,", text)
+
+    found = diff(PLAN, application(text))
+
+    kinds = [(change.kind, change.path) for change in found]
+    assert kinds == [
+        ("remove", "indexes.movies"),
+        ("add", "indexes.films"),
+        ("change", "pipelines.movies_for_user.retrieve"),
+        ("change", "pipelines.movies_for_user.select.top"),
+    ]
+    assert found[-1].detail == "10 -> 5"
+
+
+def test_everything_is_added_when_there_is_no_plan() -> None:
+    changes = diff(None, application())
+
+    assert Change("add", "app", "movies") in changes
+    assert {change.kind for change in changes} == {"add"}
+    assert "views.user_taste" in {change.path for change in changes}
+
+
+def test_drafts_leave_their_release_as_it_is() -> None:
+    release = Release(1, "movies", 3).with_view("user_taste", 1)
+
+    draft = release.with_view("user_taste", 2).with_model("ranker", "2").without_model("ranker")
+
+    assert release.views["user_taste"].generation == 1
+    assert draft.views["user_taste"].generation == 2
+    assert draft.models == {}
+    assert draft.without_view("user_taste").views == {}
+    assert draft.with_index("movies", "1").without_index("movies").indexes == {}
+
+
+def test_entries_are_dropped_when_the_plan_lacks_their_names() -> None:
+    release = Release(1, "movies", 1).with_view("gone", 1).with_view("user_taste", 1).with_index("lost", "1")
+
+    draft = release.with_plan(PLAN)
+
+    assert set(draft.views) == {"user_taste"}
+    assert draft.indexes == {}
+    assert draft.plan == 3
+    assert release.strangers(PLAN) == ["views.gone", "indexes.lost"]
+    assert draft.strangers(PLAN) == []
+
+
+def test_release_says_the_same_when_only_its_number_differs() -> None:
+    release = Release(1, "movies", 1).with_view("a", 1)
+
+    assert release.numbered(9, at_us=5, who="ann", why="x").says_the_same(release)
+    assert not release.with_view("a", 1, as_of_us=2).says_the_same(release)
