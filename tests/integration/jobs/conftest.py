@@ -23,7 +23,7 @@ from jobs.refresh import Refresh, RefreshOptions, RefreshOutcome
 from jobs.rollback import Rollback
 from registry.application_file import load_application_file
 from registry.registry import Registry
-from runtime.clock import ManualClock
+from runtime.clock import ManualClock, SystemClock
 from runtime.redis_connection import RedisConnection
 
 APPLICATION = """
@@ -81,7 +81,7 @@ class Shop:
 
     @property
     def builder(self) -> IndexBuilder:
-        return IndexBuilder(self.connection, self.store, self.root / "artifacts", self.clock)
+        return IndexBuilder(self.connection, self.store, self.root / "artifacts", SystemClock())
 
     @property
     def indexes(self) -> IndexReleases:
