@@ -13,6 +13,7 @@ to numpy as one record, so that n rows are one array, and neighbouring columns o
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ class Slot:
 
     `null_bit` is -1 where NaN is the null; `tail` is -1 for fixed-width features, whose `field` is never
     empty.
+    `is_scalar` says of a fixed-width feature that it is no list.
     """
 
     feature: Feature
@@ -43,15 +45,17 @@ class Slot:
     stop: int = 0
     null_bit: int = -1
     tail: int = -1
+    is_scalar: bool = dataclasses.field(init=False)
+    has_default: bool = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_scalar", bool(self.field) and not self.feature.dtype.is_list)
+        object.__setattr__(self, "has_default", self.feature.default is not None)
 
     @property
     def width(self) -> int:
         """The number of elements of a fixed-width feature."""
         return self.stop - self.start
-
-    @property
-    def has_default(self) -> bool:
-        return self.feature.default is not None
 
     @property
     def element_bytes(self) -> int:

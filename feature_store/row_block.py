@@ -111,6 +111,11 @@ class RowBlock:
         return len(self._records)
 
     @property
+    def has_nulls(self) -> bool:
+        """Whether a row may hold a null; False is certain."""
+        return self._has_nulls
+
+    @property
     def event_times_us(self) -> NDArray[np.int64]:
         """Event time of each row, (n,) int64; 0 where there is none."""
         if self._event_times_us is None:
@@ -166,7 +171,11 @@ class RowBlock:
         column = self._columns.get(name)
         if column is None:
             slot = self._slot(name)
-            column = self._tail_column(slot) if slot.tail >= 0 else self._fixed_column(slot)
+            if slot.is_scalar and not self._has_nulls:
+                statuses = self._defaulted_rows() if slot.has_default else self.row_statuses
+                column = FeatureColumn(self._by_column(slot.field)[slot.start], statuses)
+            else:
+                column = self._tail_column(slot) if slot.tail >= 0 else self._fixed_column(slot)
             self._columns[name] = column
         return column
 
@@ -261,9 +270,10 @@ class RowBlock:
 
     def _by_column(self, field: str) -> NDArray[Any]:
         """Return a field's elements, (width, n): each element's values lie side by side."""
-        if field not in self._transposed:
-            self._transposed[field] = np.ascontiguousarray(self._records[field].T)
-        return self._transposed[field]
+        values = self._transposed.get(field)
+        if values is None:
+            values = self._transposed[field] = np.ascontiguousarray(self._records[field].T)
+        return values
 
     def _is_found(self) -> NDArray[np.bool_]:
         statuses = self.row_statuses

@@ -5,6 +5,7 @@ row there and of the present schema, is one join and one array; mixed_rows.py ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import countOf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class ViewReader:
         if view.publish == "swap" and generation is not None and as_of_us is None:
             raise ValueError(f"view {view.name}: generation {generation} has no as-of time")
         self.view = view
+        self.features = {feature.name: feature for feature in view.schema.features}
         self.generation = generation
         self.as_of_us = as_of_us if view.publish == "swap" else None
         self._keys = None if generation is None else RowKeys(view.entity_id, view.view_id, generation)
@@ -46,7 +48,6 @@ class ViewReader:
         self._absent_row = template_row(layout, with_defaults=True)
         self._clean_head = layout.clean_head
         self._heads = np.frombuffer(layout.clean_head + layout.nulls_head, "<u4")
-        self._row_lengths = {layout.fixed_bytes}
 
     @property
     def published(self) -> bool:
@@ -97,7 +98,7 @@ class ViewReader:
         """Return the fixed parts as records; None where a length is wrong. Raises: TypeError for a None."""
         layout = self._layout
         if not layout.variable:
-            if set(map(len, rows)) != self._row_lengths:
+            if countOf(map(len, rows), layout.fixed_bytes) != len(rows):
                 return None
             return np.frombuffer(b"".join(rows), layout.record)
         size = layout.fixed_bytes

@@ -73,7 +73,7 @@ def _elements(scalar: Scalar) -> st.SearchStrategy[Any]:
     if scalar is Scalar.STRING:
         return st.text(max_size=8)
     if scalar.is_float:
-        return st.floats(width=8 * scalar.numpy.itemsize, allow_nan=False)  # type: ignore[call-overload,no-any-return]
+        return st.floats(width=8 * scalar.numpy.itemsize, allow_nan=False)  # type: ignore[arg-type]
     bits = 8 * scalar.numpy.itemsize - 1
     return st.integers(-(2**bits), 2**bits - 1)
 
