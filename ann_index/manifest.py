@@ -114,7 +114,7 @@ class Manifest(Part):
     def to_json(self) -> str:
         """Return the manifest as a file's text, its own hash included."""
         body = self.model_dump(mode="json")
-        return json.dumps(body | {"digest": _digest(body)}, indent=2, sort_keys=True) + "\n"
+        return json.dumps(body | {"digest": _digest(body)}, indent=2, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:

@@ -58,7 +58,11 @@ def truth_of(
 
 def measure_recall(index: VectorIndex, truth: Truth) -> Recall:
     """Return the recall of an index over the same vectors. Cost: one search per query."""
-    found = index.search(truth.queries, truth.k).positions  # (n, k) int64
+    return recall_of(index.search(truth.queries, truth.k).positions, truth)
+
+
+def recall_of(found: NDArray[np.int64], truth: Truth) -> Recall:
+    """Return the recall of an answer to the truth's queries. Shapes: found (n, k), -1 where nothing was."""
     scores = _scores(truth.vectors, truth.metric, truth.queries, found)
     needed = truth.last - SLACK * np.abs(truth.last)
     hits = (scores >= needed[:, None]) & (found >= 0)
