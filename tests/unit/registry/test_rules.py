@@ -445,6 +445,32 @@ def test_mistake_is_named_when_a_rule_of_a_pipeline_is_broken(name: str) -> None
     check(*PIPELINE_RULES[name], text=text)
 
 
+@pytest.mark.parametrize("name", ["request", "retrieve"])
+def test_view_is_refused_when_its_name_is_reserved(name: str) -> None:
+    text = changed("views:\n", f"views:\n  {name}: {{entity: user, features: {{a: int32}}}}\n")
+
+    [problem] = problems(text)
+
+    assert (problem.path, problem.line) == (f"views.{name}", 10)
+    assert "is reserved" in problem.message
+
+
+def test_pipeline_is_refused_when_its_entities_share_a_field_of_two_types() -> None:
+    text = changed("entities:\n", "entities:\n  guest: {key: {user_id: string}}\n")
+    text = changed("entities: [user]", "entities: [user, guest]", text)
+
+    [problem] = problems(text)
+
+    assert problem.path == f"{PIPELINE}.entities.1"
+    assert "'user_id' is string in 'guest' but int64 in 'user'" in problem.message
+
+
+def test_pipeline_is_right_when_its_entities_share_a_field_of_one_type() -> None:
+    text = changed("entities:\n", "entities:\n  visit: {key: {user_id: int64, visit_id: string}}\n")
+
+    assert problems(changed("entities: [user]", "entities: [user, visit]", text)) == []
+
+
 def check(old: str, new: str, path: str, message: str, text: str = MOVIES) -> None:
     """Assert that the change makes a mistake at `path`, that says `message`, on a line that was changed."""
     after = changed(old, new, text)
