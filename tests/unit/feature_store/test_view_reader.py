@@ -139,6 +139,12 @@ def test_a_string_is_in_error_when_it_is_not_utf8() -> None:
     assert block.column("a").values.tolist() == [1, 2, 3]  # type: ignore[union-attr]
 
 
+def test_strings_come_back_when_they_hold_nul() -> None:
+    stored = schema(1, s="string")
+    block = swap_reader(stored).decode(encode(stored, {"s": ["x\0y", "", "z"]}), NOW_US)
+    assert block.column("s").values == ["x\0y", "", "z"]
+
+
 def test_ends_are_checked_when_they_do_not_ascend_or_split_an_element() -> None:
     stored = schema(1, s="string", l="int64[]")
     (row,) = encode(stored, {"s": ["abcdefgh"], "l": [[1]]})
