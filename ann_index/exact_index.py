@@ -45,6 +45,11 @@ class ExactIndex:
             found.scores[row, : len(best)] = scores[best]
         return found
 
+    def vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        if len(positions) and positions.min() < 0:
+            raise IndexError("a position is negative")
+        return self._vectors[positions].astype(np.float32)
+
 
 def empty_neighbours(query_count: int, k: int) -> Neighbours:
     """Return an answer that found nothing, to be filled."""

@@ -45,6 +45,8 @@ class FaissIndex:
         self._dimension = int(self._index.d)
         self._lists = int(self._index.nlist) if self._kind == "ivf" else 0
         self._scanned = faiss.downcast_index(self._index.storage) if self._kind == "hnsw" else self._index
+        if self._kind == "ivf":
+            self._index.make_direct_map()  # where each row lies in its list, for `vectors`
 
     @property
     def dimension(self) -> int:
@@ -92,6 +94,12 @@ class FaissIndex:
         for row, barred in enumerate(checked_exclusions(exclude, len(targets), self._count)):
             allowed = all_but(barred, self._count) if barred.size else None
             self._fill(found, slice(row, row + 1), targets[row : row + 1], allowed)
+        return found
+
+    def vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        if len(positions) and (positions.min() < 0 or positions.max() >= self._count):
+            raise IndexError(f"a position is not within 0 to {self._count - 1}")
+        found: NDArray[np.float32] = self._scanned.reconstruct_batch(np.asarray(positions, np.int64))
         return found
 
     def _fill(

@@ -45,3 +45,10 @@ class VectorIndex(Protocol):
         Cost: blocks its thread for the search; the GIL is released meanwhile.
         """
         ...
+
+    def vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the rows' vectors as the index holds them (for cosine: normalised), (n, dimension) float32.
+
+        Raises: IndexError for a position that isn't there.
+        """
+        ...

@@ -220,3 +220,18 @@ class VectorIndexSuite:
         with pytest.raises(InvalidRequest) as caught:
             index.search(self.queries(1), 1, exclude)
         assert caught.value.field == "exclude"
+
+    def test_vectors_are_those_that_were_indexed(self, index: VectorIndex) -> None:
+        positions = np.array([3, 0, self.count - 1, 3], np.int64)
+        expected = self.vectors()[positions]
+        if index.metric is Metric.COSINE:
+            expected = expected / np.linalg.norm(expected, axis=1)[:, None]
+        np.testing.assert_allclose(index.vectors(positions), expected, rtol=1e-5, atol=1e-6)
+        assert index.vectors(np.empty(0, np.int64)).shape == (0, self.dimension)
+
+    @pytest.mark.parametrize("position", [-1, 2_000_000])
+    def test_vectors_of_a_position_that_is_not_there_are_refused(
+        self, index: VectorIndex, position: int
+    ) -> None:
+        with pytest.raises(IndexError):
+            index.vectors(np.array([0, position], np.int64))
