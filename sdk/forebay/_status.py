@@ -4,7 +4,7 @@ back from a failed call to a kind. Servers write what is read here in `runtime/r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from forebay._rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -61,9 +61,7 @@ KIND_OF: Final[Mapping[grpc.StatusCode, type[Error]]] = {
 }
 
 
-def error_of(
-    code: grpc.StatusCode, message: str | None, trailers: Iterable[tuple[str, str | bytes]] | None
-) -> Error:
+def error_of(code: grpc.StatusCode, message: str | None, trailers: Iterable[Any] | None) -> Error:
     """Return the error that a call's status and trailers stand for. Class names on the wire are not read."""
     details = _details_in(trailers)
     info = _detail(details, ErrorInfo)
@@ -79,7 +77,7 @@ def error_of(
     return error
 
 
-def _details_in(trailers: Iterable[tuple[str, str | bytes]] | None) -> dict[str, bytes]:
+def _details_in(trailers: Iterable[Any] | None) -> dict[str, bytes]:
     """The details' bytes by message name; none where a proxy garbled them: the code says what happened."""
     for key, value in trailers or ():
         if key == DETAILS_KEY and isinstance(value, bytes):

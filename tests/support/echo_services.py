@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from forebay.errors import NotFound
+from forebay.errors import Error, NotFound
 from forebay.v1 import features_pb2, prediction_pb2, similarity_pb2, values_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -36,7 +36,7 @@ class ScriptedPrediction:
 
 
 class ScriptedFeatures:
-    """Answers with what the test put there; keeps the requests."""
+    """Answers with what the test put there, or refuses to write; keeps the requests."""
 
     def __init__(
         self, *, view: features_pb2.View | None = None, columns: list[values_pb2.Column] | None = None
@@ -44,6 +44,7 @@ class ScriptedFeatures:
         self.view = view
         self.columns = columns or []
         self.outcomes = b""
+        self.refusal: Error | None = None
         self.requests: list[Any] = []
 
     async def ReadFeatures(self, request: Any, call: Call) -> Any:  # noqa: N802
@@ -52,6 +53,8 @@ class ScriptedFeatures:
 
     async def WriteFeatures(self, request: Any, call: Call) -> Any:  # noqa: N802
         self.requests.append(request)
+        if self.refusal is not None:
+            raise self.refusal
         return features_pb2.WriteFeaturesResponse(outcomes=self.outcomes)
 
     async def DeleteEntities(self, request: Any, call: Call) -> Any:  # noqa: N802

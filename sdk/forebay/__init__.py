@@ -1,0 +1,48 @@
+"""The Python client of forebay: `forebay.Client`, its async twin `forebay.aio.Client`, what they return, and
+the errors they raise."""
+
+from forebay import aio
+from forebay.client import Client
+from forebay.errors import (
+    Conflict,
+    Corrupt,
+    DeadlineExceeded,
+    Denied,
+    Error,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    NotUsable,
+    Overloaded,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from forebay.results import Answer, FeatureTable, Item
+from forebay.types import Degradation, Outcome, Provenance, StageTiming, Status
+
+__all__ = [
+    "Answer",
+    "Client",
+    "Conflict",
+    "Corrupt",
+    "DeadlineExceeded",
+    "Degradation",
+    "Denied",
+    "Error",
+    "FeatureTable",
+    "Internal",
+    "InvalidRequest",
+    "Item",
+    "NotFound",
+    "NotUsable",
+    "Outcome",
+    "Overloaded",
+    "Provenance",
+    "StageTiming",
+    "Status",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "aio",
+]

@@ -1,0 +1,151 @@
+"""Requests from the client's arguments and results from responses: what the sync and the async client share.
+Nothing here talks to a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forebay import _pack
+from forebay._dtypes import TIMESTAMP, DType
+from forebay.errors import InvalidRequest
+from forebay.results import Answer, FeatureTable
+from forebay.types import Outcome
+from forebay.v1 import features_pb2, prediction_pb2, similarity_pb2
+from forebay.v1.values_pb2 import Column
+
+
+def predict(
+    pipeline: str,
+    inputs: Mapping[str, Any] | None,
+    named: Mapping[str, Any],
+    top: int | None,
+    return_features: Sequence[str],
+    candidates: Mapping[str, Any] | None,
+) -> prediction_pb2.PredictRequest:
+    """Return the request. `inputs` are those whose names collide with an option; the rest are `named`."""
+    given = merged(inputs, named, "inputs")
+    request = prediction_pb2.PredictRequest(
+        pipeline=pipeline,
+        inputs={name: _pack.value(value, f"inputs.{name}") for name, value in given.items()},
+        candidates=_columns(candidates or {}, "candidates"),
+        return_features=return_features,
+    )
+    if top is not None:
+        request.top = top
+    return request
+
+
+def answer(response: prediction_pb2.PredictResponse) -> Answer:
+    """Return the response as a sequence of items."""
+    return Answer(
+        response.entities, response.scores, response.features, response.degradations, response.provenance
+    )
+
+
+def read_features(
+    features: Sequence[str],
+    keys: Mapping[str, Any] | None,
+    named: Mapping[str, Any],
+    event_times: bool,
+) -> features_pb2.ReadFeaturesRequest:
+    """Return the request; a column per key field."""
+    columns = _columns(merged(keys, named, "keys"), "keys")
+    return features_pb2.ReadFeaturesRequest(features=features, keys=columns, event_times=event_times)
+
+
+def feature_table(response: features_pb2.ReadFeaturesResponse) -> FeatureTable:
+    """Return the response as a table."""
+    return FeatureTable(response.columns)
+
+
+def find_similar(
+    index: str, vector: Any, key: Mapping[str, Any] | None, named: Mapping[str, Any], k: int
+) -> similarity_pb2.FindSimilarRequest:
+    """Return the request. Raises: InvalidRequest unless exactly one of vector and key is given."""
+    given = merged(key, named, "key")
+    if (vector is None) == (not given):
+        raise InvalidRequest("give either a vector or the key of an entity in the index", field="vector")
+    if vector is not None:
+        return similarity_pb2.FindSimilarRequest(index=index, vector=_pack.vector(vector, "vector"), k=k)
+    values = {name: _pack.value(value, f"key.{name}") for name, value in given.items()}
+    return similarity_pb2.FindSimilarRequest(index=index, key=values, k=k)
+
+
+def neighbours(response: similarity_pb2.FindSimilarResponse) -> Answer:
+    """Return the response as a sequence of items, each with one score."""
+    return Answer(response.entities, [response.scores], (), (), response.provenance)
+
+
+def delete_entities(
+    entity: str, keys: Mapping[str, Any] | None, named: Mapping[str, Any]
+) -> features_pb2.DeleteEntitiesRequest:
+    """Return the request; a column per key field."""
+    columns = _columns(merged(keys, named, "keys"), "keys")
+    return features_pb2.DeleteEntitiesRequest(entity=entity, keys=columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewShape:
+    """What writing needs to know of a view: its features' types. Whatever else is given is a key."""
+
+    name: str
+    dtypes: Mapping[str, DType]
+
+    @classmethod
+    def of(cls, view: features_pb2.View) -> ViewShape:
+        return cls(view.name, {feature.name: DType.parse(feature.dtype) for feature in view.features})
+
+
+def write_features(
+    shape: ViewShape, columns: Mapping[str, Any] | None, named: Mapping[str, Any], event_time: Any
+) -> features_pb2.WriteFeaturesRequest:
+    """Return the request, features packed as the view's types say.
+
+    Raises: InvalidRequest, where a value doesn't have its feature's type, or the number of rows differs.
+    """
+    given = merged(columns, named, "columns")
+    keys = {name: values for name, values in given.items() if name not in shape.dtypes}
+    features = [
+        _pack.column(name, given[name], dtype, f"features.{name}")
+        for name, dtype in shape.dtypes.items()
+        if name in given
+    ]
+    request = features_pb2.WriteFeaturesRequest(
+        view=shape.name, keys=_columns(keys, "keys"), features=features
+    )
+    count = _row_count([*request.keys, *request.features])
+    if event_time is not None:
+        column = _pack.column("event_time", event_time, DType(TIMESTAMP), "event_time")
+        if column.statuses or column.values.shape[0] != count:
+            raise InvalidRequest(f"event_time: needs a time for each of {count} rows", field="event_time")
+        request.event_times_us.CopyFrom(column.values)
+    return request
+
+
+def outcomes(response: features_pb2.WriteFeaturesResponse) -> list[Outcome]:
+    """Return what became of each row."""
+    return [Outcome(outcome) for outcome in response.outcomes]
+
+
+def merged(given: Mapping[str, Any] | None, named: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """Return both together. Raises: InvalidRequest for a name in both."""
+    twice = sorted(set(given or ()) & set(named))
+    if twice:
+        raise InvalidRequest(f"{field}.{twice[0]}: given twice", field=f"{field}.{twice[0]}")
+    return {**(given or {}), **named}
+
+
+def _columns(given: Mapping[str, Any], field: str) -> list[Column]:
+    columns = [_pack.column(name, values, None, f"{field}.{name}") for name, values in given.items()]
+    _row_count(columns)
+    return columns
+
+
+def _row_count(columns: Sequence[Column]) -> int:
+    counts = {column.values.shape[0] for column in columns}
+    if len(counts) > 1:
+        lengths = ", ".join(f"{column.name} {column.values.shape[0]}" for column in columns)
+        raise InvalidRequest(f"columns differ in length: {lengths}", field=columns[0].name)
+    return counts.pop() if counts else 0
