@@ -20,6 +20,7 @@ from registry.key_text import MAX_KEY_BYTES, SEPARATOR, integer_texts, string_te
 KeyColumn = NDArray[Any] | Sequence[Any]
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_LIMITS = {Scalar.INT32: 2**31, Scalar.INT64: 2**63}
 _BETWEEN = "{{"
 """Stands between row keys while they are one text; a text holds no brace, and a key no two together."""
 
@@ -72,9 +73,14 @@ def row_keys(entity_id: int, view_id: int, generation: int, texts: Sequence[str]
 
 
 def _field_texts(field: KeyField, column: KeyColumn) -> list[str]:
-    values: list[Any] = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    wanted = field.dtype.scalar
+    if isinstance(column, np.ndarray):
+        if column.dtype == wanted.numpy and column.ndim == 1 and wanted is not Scalar.STRING:
+            return integer_texts(column.tolist())
+        column = column.tolist()
+    values: list[Any] = list(column)
     kinds = set(map(type, values))
-    if field.dtype.scalar is Scalar.STRING:
+    if wanted is Scalar.STRING:
         return _checked_strings(field, values, kinds)
     if kinds == {str}:
         values = _integers(field, values)
@@ -120,8 +126,8 @@ def _mixed_integers(field: KeyField, values: list[Any]) -> list[int]:
 
 
 def _check_range(field: KeyField, least: int, greatest: int) -> None:
-    limits = np.iinfo(field.dtype.scalar.numpy)  # type: ignore[type-var]
-    if least < limits.min or greatest > limits.max:
+    limit = _LIMITS[field.dtype.scalar]
+    if least < -limit or greatest >= limit:
         raise _wrong(field, f"is within the range of {field.dtype}")
 
 

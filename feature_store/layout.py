@@ -85,12 +85,14 @@ class RowLayout:
     def has_sound_tails(self, records: NDArray[np.void], row_bytes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return per row, (n,), whether its ends ascend in whole elements and end where the row does."""
         ends = records[ENDS].astype(np.int64)  # (n, variable)
-        sound: NDArray[np.bool_] = ends[:, -1] + self.fixed_bytes == row_bytes
-        starts = np.zeros_like(ends)
-        starts[:, 1:] = ends[:, :-1]
-        element_bytes = np.array([slot.element_bytes for slot in self.variable])
-        lengths = ends - starts
-        sound &= ((lengths >= 0) & (lengths % element_bytes == 0)).all(axis=1)
+        sound: NDArray[np.bool_] = ends[:, -1] == row_bytes - self.fixed_bytes
+        for slot in self.variable:
+            lengths = ends[:, slot.tail]
+            if slot.tail:
+                lengths = lengths - ends[:, slot.tail - 1]
+                sound &= lengths >= 0
+            if slot.element_bytes > 1:
+                sound &= lengths % slot.element_bytes == 0
         return sound
 
     def null_bits(self, records: NDArray[np.void]) -> NDArray[np.uint8]:

@@ -82,19 +82,7 @@ class MixedRows:
         tails: dict[str, list[bytes]],
     ) -> NDArray[np.intp]:
         """Write the rows at `positions` into `records` and `tails`; return the positions that are sound."""
-        layout = upgrade.old
-        size = layout.fixed_bytes
-        whole = [p for p in positions if _fits(rows[p], layout)]
-        if not whole:
-            return np.empty(0, np.intp)
-        chosen = np.array(whole, np.intp)
-        texts = [rows[p] or b"" for p in whole]
-        source = np.frombuffer(b"".join([row[:size] for row in texts]), layout.record)
-        if layout.variable:
-            lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-            sound = layout.has_sound_tails(source, lengths)
-            chosen, source = chosen[sound], source[sound]
-            texts = [row for row, good in zip(texts, sound.tolist(), strict=True) if good]
+        chosen, source, texts = _sound(upgrade.old, positions, rows)
         target = np.repeat(self._null_record, len(chosen))
         upgrade.fill(source, target)
         records[chosen] = target
@@ -104,7 +92,23 @@ class MixedRows:
         return chosen
 
 
-def _fits(row: bytes | None, layout: RowLayout) -> bool:
-    if row is None:
-        return False
-    return len(row) >= layout.fixed_bytes if layout.variable else len(row) == layout.fixed_bytes
+def _sound(
+    layout: RowLayout, positions: Sequence[int], rows: Sequence[bytes | None]
+) -> tuple[NDArray[np.intp], NDArray[np.void], list[bytes]]:
+    """Return which of `positions` hold sound rows of `layout`, with their records and bytes."""
+    size = layout.fixed_bytes
+    texts = [rows[position] or b"" for position in positions]
+    lengths = np.array(list(map(len, texts)))  # (n,)
+    fits = lengths >= size if layout.variable else lengths == size
+    texts, lengths = _kept(texts, fits), lengths[fits]
+    chosen = np.array(positions, np.intp)[fits]
+    fixed = b"".join([row[:size] for row in texts])
+    source = np.frombuffer(fixed, layout.record) if fixed else np.empty(0, layout.record)
+    if layout.variable:
+        sound = layout.has_sound_tails(source, lengths)
+        chosen, source, texts = chosen[sound], source[sound], _kept(texts, sound)
+    return chosen, source, texts
+
+
+def _kept(texts: list[bytes], mask: NDArray[np.bool_]) -> list[bytes]:
+    return texts if mask.all() else [row for row, good in zip(texts, mask.tolist(), strict=True) if good]
