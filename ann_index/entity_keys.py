@@ -184,7 +184,7 @@ def _refuse_duplicates(repeats: NDArray[np.bool_]) -> None:
 
 
 def _strings(values: Keys, field: str) -> list[str]:
-    listed: list[Any] = list(values)
+    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if not all(type(value) is str for value in listed):
         raise InvalidRequest("keys of this index are strings", field=field)
     return listed

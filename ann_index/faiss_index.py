@@ -99,6 +99,7 @@ class FaissIndex:
     def vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         if len(positions) and (positions.min() < 0 or positions.max() >= self._count):
             raise IndexError(f"a position is not within 0 to {self._count - 1}")
+        use_one_thread()
         found: NDArray[np.float32] = self._scanned.reconstruct_batch(np.asarray(positions, np.int64))
         return found
 

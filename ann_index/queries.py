@@ -46,6 +46,12 @@ def checked_queries(
     return units
 
 
+def are_searchable(queries: NDArray[np.float32], metric: Metric) -> NDArray[np.bool_]:
+    """Return which queries a search would not refuse for their components, (n,) bool."""
+    fine = np.asarray((np.abs(queries) <= MAX_COMPONENT).all(axis=1))
+    return fine & queries.any(axis=1) if metric is Metric.COSINE else fine
+
+
 def checked_exclusions(
     exclude: Sequence[NDArray[np.int64]], query_count: int, count: int
 ) -> list[NDArray[np.int64]]:
