@@ -211,7 +211,7 @@ async def test_method_is_unimplemented_with_details_when_no_servicer_has_it(path
         stream = channel.stream_stream("/forebay.v1.PredictionService/StreamPredict")(timeout=LONG_S)
         error = await outcome(stream.read())
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert DETAILS_KEY in dict(caught.value.trailing_metadata() or ())
+    assert DETAILS_KEY in (caught.value.trailing_metadata() or {})
     assert type(error) is Unimplemented
 
 
