@@ -75,7 +75,7 @@ def row_keys(entity_id: int, view_id: int, generation: int, texts: Sequence[str]
 def _field_texts(field: KeyField, column: KeyColumn) -> list[str]:
     wanted = field.dtype.scalar
     if isinstance(column, np.ndarray):
-        if column.dtype == wanted.numpy and column.ndim == 1 and wanted is not Scalar.STRING:
+        if column.dtype.kind == "i" and column.ndim == 1 and wanted is Scalar.INT64:
             return integer_texts(column.tolist())
         column = column.tolist()
     values: list[Any] = list(column)

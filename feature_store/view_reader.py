@@ -23,6 +23,7 @@ from feature_store.types import Status
 _FLAGS_SHIFT = 24
 _NOT_FOUND = np.uint8(Status.NOT_FOUND)
 _SHARED_ROWS = 4_096
+_FEW_ROWS = 64
 
 
 class ViewReader:
@@ -151,10 +152,15 @@ class ViewReader:
         if self.as_of_us is not None:
             return _all(Status.PRESENT if self.as_of_us >= oldest_fresh_us else Status.STALE, count)
         write_times_us = records[WRITE_US]
-        if int(np.minimum.reduce(write_times_us)) >= oldest_fresh_us:
+        if _least(write_times_us) >= oldest_fresh_us:
             return _all(Status.PRESENT, count)
         stale = write_times_us < oldest_fresh_us
         return np.where(stale, np.uint8(Status.STALE), np.uint8(Status.PRESENT))
+
+
+def _least(times_us: NDArray[np.int64]) -> int:
+    """Return the least; of a few, Python finds it sooner than numpy is called."""
+    return min(times_us.tolist()) if len(times_us) <= _FEW_ROWS else int(np.minimum.reduce(times_us))
 
 
 def _shared(status: Status) -> NDArray[np.uint8]:
