@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from forebay.errors import Error
 
+from jobs.code_version import code_version
 from registry.batch import Batch, BatchRecord
 from registry.registry import Registry
 from runtime.clock import Clock
@@ -33,7 +33,7 @@ class BatchLog:
             source=source,
             started_at_us=started_at_us,
             generations=dict(batch.generations),
-            code_version=_code_version(),
+            code_version=code_version(),
         )
         await self.registry.finish_batch(self.record)
 
@@ -68,10 +68,3 @@ class BatchLog:
 
 def _known(value: int | None) -> list[int]:
     return [] if value is None else [value]
-
-
-def _code_version() -> str:
-    try:
-        return importlib.metadata.version("forebay-server")
-    except importlib.metadata.PackageNotFoundError:
-        return ""  # run from a checkout that isn't installed

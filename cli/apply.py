@@ -1,0 +1,138 @@
+"""`forebay apply` and `forebay plan`: an application file checked, compared with the live one, applied."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from forebay.errors import InvalidRequest
+from model_server.repository import ModelRepository
+from rich.text import Text
+
+from cli.console import print_json, stderr, stdout
+from cli.options import json_option, target_options, target_settings
+from cli.target import Target, open_target, who
+from jobs.refused import Refused
+from registry.application_file import ApplicationFile, load_application_file
+from registry.evolution import evolution_problems
+from registry.plan import Change, diff
+
+FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+_MARKS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+
+
+@click.command()
+@FILE
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--set-traffic", is_flag=True, help="Also set the live model versions to those of the file.")
+@target_options
+@json_option
+def apply(
+    file: Path,
+    dry_run: bool,
+    set_traffic: bool,
+    app: str | None,
+    redis_url: str | None,
+    artifacts: str | None,
+    as_json: bool,
+) -> None:
+    """Check an application file, show what it changes, and make it the applied one.
+
+    Every mistake is shown at once, with its line; then nothing is changed (exit 2). A change that stored rows
+    could not survive is refused (exit 3). Live model versions stay as they are without --set-traffic. FILE
+    names the application; paths in it are relative to it.
+
+    \b
+      forebay apply app.yaml --dry-run   what would change
+      forebay apply app.yaml             change it
+    """
+    _apply(file, dry_run, set_traffic, app, redis_url, artifacts, as_json)
+
+
+@click.command()
+@FILE
+@target_options
+@json_option
+def plan(file: Path, app: str | None, redis_url: str | None, artifacts: str | None, as_json: bool) -> None:
+    """Show what applying FILE would change, and change nothing: `forebay apply FILE --dry-run`."""
+    _apply(file, True, False, app, redis_url, artifacts, as_json)
+
+
+def _apply(
+    file: Path,
+    dry_run: bool,
+    set_traffic: bool,
+    app: str | None,
+    redis_url: str | None,
+    artifacts: str | None,
+    as_json: bool,
+) -> None:
+    settings = target_settings(app, redis_url, artifacts)
+    loaded = load_application_file(file)
+    name = loaded.application.app
+    if app is not None and app != name:
+        raise InvalidRequest(f"{file} is of application {name}, not {app}", field="app")
+    for warning in loaded.warnings:
+        stderr().print(Text(f"warning: {file}:{warning.line}: {warning.path}: {warning.message}", "yellow"))
+
+    async def run() -> None:
+        async with open_target(settings, name) as target:
+            changes = await _changes(target, loaded)
+            if not as_json:
+                _print_changes(changes)
+            numbers = {} if dry_run else await _made_live(target, loaded, set_traffic)
+            if as_json:
+                print_json({"app": name, "changes": [asdict(change) for change in changes], **numbers})
+            elif dry_run:
+                click.echo("dry run: nothing was changed")
+            else:
+                click.echo(f"{name}: plan {numbers['plan']} is applied, release {numbers['release']} is live")
+
+    asyncio.run(run())
+
+
+async def _changes(target: Target, loaded: ApplicationFile) -> list[Change]:
+    """Return the differences from what is live. Raises: Refused where stored rows couldn't survive them."""
+    newest = await target.registry.newest_plan()
+    problems = evolution_problems(newest.ids, loaded.application) if newest else []
+    if problems:
+        raise Refused("\n".join(f"{problem.path}: {problem.message}" for problem in problems))
+    return diff(await target.registry.live_plan(), loaded.application)
+
+
+async def _made_live(target: Target, loaded: ApplicationFile, set_traffic: bool) -> dict[str, int]:
+    champions = _champions(loaded)
+    for name in loaded.application.models.keys() - champions.keys():
+        stderr().print(
+            Text(
+                f"warning: model {name} has no version in its repository: apply again once it has",
+                "yellow",
+            )
+        )
+    plan, release = await target.registry.apply(
+        loaded.application, loaded.root, models=champions, set_traffic=set_traffic, who=who(), why="apply"
+    )
+    return {"plan": plan.number, "release": release.number}
+
+
+def _champions(loaded: ApplicationFile) -> dict[str, str]:
+    """Return the version that each model starts with: the file's champion, else the newest there is."""
+    champions: dict[str, str] = {}
+    for name, model in loaded.application.models.items():
+        versions = ModelRepository(loaded.root / model.repository).versions(name)
+        declared = model.traffic.get("champion")
+        if declared is not None:
+            champions[name] = str(declared)
+        elif versions:
+            champions[name] = str(max(versions))
+    return champions
+
+
+def _print_changes(changes: list[Change]) -> None:
+    if not changes:
+        click.echo("no changes")
+    for change in changes:
+        mark, style = _MARKS[change.kind]
+        stdout().print(Text(f"{mark} {change.path}: {change.detail}", style))
