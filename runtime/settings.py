@@ -140,6 +140,18 @@ class ServerSettings(Group):
     """How many recent requests `forebay trace` can look back on. Each holds a few kilobytes."""
 
 
+class GatewaySettings(Group):
+    """Where the gateway's CPU-bound work runs: index searches and model runs."""
+
+    inline_below_s: Annotated[float, Field(ge=0)] = 0.0002
+    """Seconds. Work that is predicted to take less runs on the event loop, the rest in a thread. A hop to a
+    thread costs about 0.0001 s; a higher value makes every other request wait for the work."""
+
+    offload_threads: PositiveInt = 1
+    """Threads for the work that doesn't run on the event loop. More than the cores that are left over only
+    make each piece of work slower."""
+
+
 class RegistrySettings(Group):
     """How a server follows what is live."""
 
@@ -179,6 +191,7 @@ class Settings(BaseSettings):
 
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
+    gateway: GatewaySettings = GatewaySettings()
     registry: RegistrySettings = RegistrySettings()
     model_server: ModelServerSettings = ModelServerSettings()
 

@@ -1,0 +1,90 @@
+"""Step 1, admit: check a request against its pipeline, fix its deadline, and draw its ids."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from forebay.deadline import Deadline
+from forebay.errors import InvalidRequest
+from forebay.v1 import values_pb2 as pb
+
+from feature_store.keys import canonical_texts
+from gateway.batch import Member, RequestCandidates
+from gateway.convert import key_columns
+from gateway.plan import CompiledPipeline
+from runtime.stages import StageTiming
+
+MAX_TOP = 10_000
+MAX_CANDIDATES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """One request as it came in: its columns and values are still the wire's."""
+
+    pipeline: CompiledPipeline
+    inputs: Mapping[str, pb.Value]
+    candidates: Sequence[pb.Column]
+    top: int | None
+    return_features: Sequence[str]
+    deadline: Deadline
+    admitted_s: float
+    trace_id: str
+    stages: list[StageTiming]
+    """Filled in step by step, so that a request that fails still says where its time went."""
+
+
+def admit(request: PredictRequest) -> Member:
+    """Return the request, typed and with its deadline.
+
+    Raises: InvalidRequest naming the field that is unknown, missing, of a wrong type or out of range.
+    """
+    pipeline = request.pipeline
+    return Member(
+        inputs=pipeline.inputs.parse(request.inputs),
+        deadline=pipeline.budget.deadline(request.deadline, request.admitted_s),
+        admitted_s=request.admitted_s,
+        top=_top(pipeline, request.top),
+        return_features=_return_features(pipeline, request.return_features),
+        candidates=_candidates(pipeline, request.candidates),
+        prediction_id=f"{random.getrandbits(128):032x}",
+        trace_id=request.trace_id,
+        stages=request.stages,
+    )
+
+
+def _top(pipeline: CompiledPipeline, top: int | None) -> int:
+    if top is None:
+        return pipeline.select.top or MAX_TOP
+    if pipeline.candidates is None:
+        raise InvalidRequest(f"top: pipeline {pipeline.name} scores one row and takes no top", field="top")
+    if not 1 <= top <= MAX_TOP:
+        raise InvalidRequest(f"top: must be 1 to {MAX_TOP}", field="top")
+    return top
+
+
+def _return_features(pipeline: CompiledPipeline, references: Sequence[str]) -> Sequence[str]:
+    for reference in references:
+        if reference not in pipeline.returnable:
+            raise InvalidRequest(
+                f"return_features: pipeline {pipeline.name} doesn't read {reference!r}; "
+                'name a feature of its hydrated views, as "view.feature"',
+                field="return_features",
+            )
+    return references
+
+
+def _candidates(pipeline: CompiledPipeline, columns: Sequence[pb.Column]) -> RequestCandidates | None:
+    declared = pipeline.candidates
+    if declared is None or not declared.from_request:
+        if columns:
+            raise InvalidRequest(
+                f"candidates: pipeline {pipeline.name} finds its own candidates", field="candidates"
+            )
+        return None
+    keys = key_columns(columns, declared.key, "candidates", MAX_CANDIDATES)
+    texts = canonical_texts(declared.key, list(keys.values()))
+    return RequestCandidates(texts, {name: np.asarray(values) for name, values in keys.items()})

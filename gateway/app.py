@@ -1,0 +1,128 @@
+"""The composition root: settings become objects, with plain constructors, and this file owns their lifetimes.
+Which implementation stands behind each protocol is decided here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forebay.v1 import admin_pb2, features_pb2, prediction_pb2, similarity_pb2
+
+from feature_store.redis_store import RedisStore
+from gateway.features import FeatureReads
+from gateway.live import LiveRelease
+from gateway.plan import CompiledRelease
+from gateway.predict import Predictor
+from gateway.servicers.admin import AdminServicer
+from gateway.servicers.features import FeatureServicer
+from gateway.servicers.prediction import PredictionServicer
+from gateway.servicers.similarity import SimilarityServicer
+from gateway.shelf import Shelf
+from gateway.similar import SimilaritySearch
+from gateway.writes import FeatureWrites
+from model_server.settings import OnnxSettings
+from registry.registry import Registry
+from runtime.clock import Clock, SystemClock
+from runtime.offload import Offload
+from runtime.process import freeze_garbage
+from runtime.recent import RecentRequests
+from runtime.redis_connection import RedisConnection
+from runtime.rpc.server import RpcServer
+from runtime.settings import Settings
+
+PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+FEATURES = features_pb2.DESCRIPTOR.services_by_name["FeatureService"]
+SIMILARITY = similarity_pb2.DESCRIPTOR.services_by_name["SimilarityService"]
+ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a gateway answers, as bound: HOST:PORT."""
+
+    gateway: str
+    admin: str
+
+
+async def serve(
+    settings: Settings,
+    redis_url: str,
+    stop: asyncio.Event,
+    ready: Callable[[Addresses], None],
+    clock: Clock | None = None,
+) -> None:
+    """Serve the application until `stop` is set, then drain.
+
+    Binds at once and reports NOT_SERVING; `ready` is called when the first release is in service.
+
+    Raises: NotUsable when the application was never applied; Unavailable when a port can't be bound.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        connection = RedisConnection.open(redis_url, settings.redis, clock)
+        stack.push_async_callback(connection.aclose)
+        offload = Offload(
+            clock, threads=settings.gateway.offload_threads, inline_below_s=settings.gateway.inline_below_s
+        )
+        stack.callback(offload.close)
+        registry = Registry(connection, settings.app, clock)
+        live = LiveRelease(registry, lambda root: _shelf(settings, root), settings.registry.poll_s)
+        recent = RecentRequests(settings.server.recent_requests)
+        gateway = _gateway_server(settings, connection, live, offload, recent, clock)
+        admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
+        admin.add(ADMIN, AdminServicer(live, recent, settings.app, clock.now_us()))
+        addresses = Addresses(await gateway.start(), await admin.start())
+        stack.push_async_callback(admin.aclose)
+        stack.push_async_callback(gateway.drain)
+
+        announced = False
+
+        async def in_service(release: CompiledRelease) -> None:
+            nonlocal announced
+            await gateway.set_serving()
+            await admin.set_serving()
+            if not announced:
+                announced = True
+                freeze_garbage()
+                ready(addresses)
+
+        await _either(live.follow(in_service), stop.wait())
+
+
+def _shelf(settings: Settings, root: Path) -> Shelf:
+    return Shelf(settings.app, settings.artifacts, root, OnnxSettings())
+
+
+def _gateway_server(
+    settings: Settings,
+    connection: RedisConnection,
+    live: LiveRelease,
+    offload: Offload,
+    recent: RecentRequests,
+    clock: Clock,
+) -> RpcServer:
+    store = RedisStore(connection)
+    server = RpcServer(
+        settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
+    )
+    server.add(PREDICTION, PredictionServicer(live, Predictor(store, offload, clock)))
+    server.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), FeatureWrites(store, clock)))
+    server.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
+    return server
+
+
+async def _either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
+    """Return, or raise, as soon as one of the two ends; the other is cancelled."""
+    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,145 @@
+"""The values that the eight steps pass along: a request, its place in a batch, and its answer. A batch holds
+requests for one pipeline; each step fills in its part for all of them. Transport-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from forebay.deadline import Deadline
+from forebay.errors import Error
+from numpy.typing import NDArray
+
+from feature_store.codec import RowBlock
+from gateway.inputs import Inputs
+from gateway.plan import CompiledPipeline
+from registry.columns import VariableLists
+from registry.dtypes import Scalar
+from runtime.stages import StageTiming
+
+Values = NDArray[np.generic] | list[str] | VariableLists
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Something that the answer had to leave out or replace. Names as in `forebay.v1.Degradation`."""
+
+    stage: str
+    subject: str
+    reason: str
+    action: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCandidates:
+    """Candidates that the request itself names: canonical key texts, and the key columns to give back."""
+
+    texts: Sequence[str]
+    columns: Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(slots=True)
+class Member:
+    """One admitted request in a batch. `error` is set by the step that it failed in; the others go on."""
+
+    inputs: Inputs
+    deadline: Deadline
+    admitted_s: float
+    top: int
+    return_features: Sequence[str]
+    candidates: RequestCandidates | None
+    prediction_id: str
+    trace_id: str
+    stages: list[StageTiming]
+    error: Error | None = None
+    degradations: list[Degradation] = field(default_factory=list)
+
+    def degrade(self, stage: str, subject: str, reason: str, action: str, count: int) -> None:
+        """Report what the answer has to do without."""
+        self.degradations.append(Degradation(stage, subject, reason, action, count))
+
+
+@dataclass(slots=True)
+class Candidates:
+    """The entities that are scored, all members' rows in one run, each member's together.
+
+    Shapes: n candidates as found; m <= n once those that lack a required row are dropped. `rows` says which.
+    """
+
+    texts: Sequence[str]  # n canonical keys
+    member_of_row: NDArray[np.intp]  # (m,), rising
+    scores: NDArray[np.float32]  # (m,) retrieval scores, NaN where they came from the request
+    positions: NDArray[np.int64] | None  # (m,) in the index; None where they came from the request
+    columns: Mapping[str, NDArray[np.generic]]  # (m,) key columns; empty where they came from the index
+    rows: NDArray[np.intp] | None = None  # (m,) which of the n are left; None while all are
+
+    def keep(self, kept: NDArray[np.intp]) -> None:
+        """Drop all but the m rows that `kept` indexes."""
+        self.rows = kept if self.rows is None else self.rows[kept]
+        self.member_of_row = self.member_of_row[kept]
+        self.scores = self.scores[kept]
+        self.positions = None if self.positions is None else self.positions[kept]
+        self.columns = {name: values[kept] for name, values in self.columns.items()}
+
+
+@dataclass(slots=True)
+class Batch:
+    """Requests for one pipeline on their way through the steps.
+
+    `blocks` holds the rows of the requests' entities by view, one row per member; `candidate_blocks` those of
+    the candidates. `outputs` maps a score's name to one float32 per scored row.
+    """
+
+    pipeline: CompiledPipeline
+    members: Sequence[Member]
+    now_us: int
+    blocks: dict[str, RowBlock] = field(default_factory=dict)
+    candidates: Candidates | None = None
+    candidate_blocks: dict[str, RowBlock] = field(default_factory=dict)
+    tensors: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    oldest_as_of_us: int = 0
+
+    @property
+    def row_count(self) -> int:
+        """How many rows are scored: the candidates, or one per member."""
+        return len(self.members) if self.candidates is None else len(self.candidates.member_of_row)
+
+    def live(self) -> bool:
+        """Return whether any member can still be answered."""
+        return any(member.error is None for member in self.members)
+
+    def fail(self, error: Error) -> None:
+        """Fail every member that has not failed yet."""
+        for member in self.members:
+            if member.error is None:
+                member.error = error
+
+    def used(self, as_of_us: int) -> None:
+        """Note that rows known as of `as_of_us` take part in the answers."""
+        if as_of_us and (self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us):
+            self.oldest_as_of_us = as_of_us
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerColumn:
+    """One column of an answer, a value per ranked row."""
+
+    name: str
+    values: Values
+    scalar: Scalar
+    statuses: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request gets: columns in rank order, and what made them."""
+
+    pipeline: CompiledPipeline
+    member: Member
+    entities: Sequence[AnswerColumn]
+    scores: Sequence[AnswerColumn]
+    features: Sequence[AnswerColumn]
+    oldest_as_of_us: int

@@ -1,0 +1,273 @@
+"""Binds a release to its engines: every name of the plan becomes a reader, a snapshot, a runner, a spec.
+Blocking (it loads indexes and models); `live.py` runs it in a thread. What it makes is in `plan.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from forebay.errors import Error, NotUsable
+from model_server.outputs import OutputColumn
+from model_server.signature import check_signature
+
+from ann_index.snapshot import Snapshot
+from feature_store.codec import ViewReader
+from feature_store.schema import feature_view
+from feature_store.types import KeyField
+from gateway.budget import Budget
+from gateway.inputs import InputField, InputSchema
+from gateway.plan import (
+    CandidateKeys,
+    CompiledPipeline,
+    CompiledRelease,
+    HydratedView,
+    PredictStep,
+    RequestPart,
+    RetrieveStep,
+    Rule,
+    ScorePart,
+    SelectStep,
+    TensorPlan,
+    ViewPart,
+)
+from gateway.shelf import Shelf
+from registry.definitions import Application, split_column
+from registry.dtypes import DType
+from registry.pipeline_definitions import HydrateView, Pipeline
+from registry.plan import Plan
+from registry.release import Release
+from runtime.offload import Estimate
+
+
+def compile_release(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelease:
+    """Return the release, ready to serve. What can't be bound is left out and listed with its reason.
+
+    Cost: blocking; loads the indexes and models that the shelf doesn't hold yet.
+    """
+    application = plan.application
+    readers = {name: _reader(plan, release, name) for name in application.views}
+    indexes, broken_indexes = _snapshots(application, release, shelf)
+    compiler = _Compiler(plan, release, shelf, readers, indexes, broken_indexes)
+    pipelines: dict[str, CompiledPipeline] = {}
+    broken: dict[str, str] = {}
+    for name, definition in application.pipelines.items():
+        try:
+            pipelines[name] = compiler.pipeline(name, definition)
+        except Error as error:
+            broken[name] = error.message
+    return CompiledRelease(
+        number=release.number,
+        plan=plan.number,
+        app=plan.app,
+        readers=readers,
+        entities={name: _key(application, name) for name in application.entities},
+        indexes=indexes,
+        pipelines=pipelines,
+        broken_pipelines=broken,
+        broken_indexes=broken_indexes,
+    )
+
+
+def _reader(plan: Plan, release: Release, name: str) -> ViewReader:
+    """Return a view's reader: of the live generation; of generation 0 where rows are written in place."""
+    view = feature_view(plan, name)
+    live = release.views.get(name)
+    if view.publish == "upsert":
+        return ViewReader(view, generation=0 if live is None else live.generation, as_of_us=None)
+    if live is None:
+        return ViewReader(view, generation=None, as_of_us=None)
+    return ViewReader(view, generation=live.generation, as_of_us=live.as_of_us)
+
+
+def _snapshots(
+    application: Application, release: Release, shelf: Shelf
+) -> tuple[dict[str, Snapshot], dict[str, str]]:
+    snapshots: dict[str, Snapshot] = {}
+    broken: dict[str, str] = {}
+    for name in application.indexes:
+        if name not in release.indexes:
+            broken[name] = f"no version is published; run `forebay index build {name}`"
+            continue
+        try:
+            snapshots[name] = shelf.snapshot(name, release.indexes[name].version)
+        except Error as error:
+            broken[name] = error.message
+    return snapshots, broken
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    plan: Plan
+    release: Release
+    shelf: Shelf
+    readers: Mapping[str, ViewReader]
+    indexes: Mapping[str, Snapshot]
+    broken_indexes: Mapping[str, str]
+
+    def pipeline(self, name: str, definition: Pipeline) -> CompiledPipeline:
+        application = self.plan.application
+        used = self._used_features(definition)
+        hydrate = self._views(definition.hydrate, definition.degrade.hydrate, used)
+        hydrate_candidates = self._views(
+            definition.hydrate_candidates, definition.degrade.hydrate_candidates, used
+        )
+        return CompiledPipeline(
+            name=name,
+            release=self.release.number,
+            inputs=_input_schema(application, name, definition),
+            entity_keys=_entity_keys(application, definition),
+            hydrate=hydrate,
+            retrieve=self._retrieve(definition),
+            candidates=self._candidate_keys(definition),
+            hydrate_candidates=hydrate_candidates,
+            predict=self._predict(definition),
+            select=self._select(definition),
+            budget=_budget(definition),
+            returnable={
+                f"{view.name}.{name}": feature.dtype.scalar
+                for view in (*hydrate, *hydrate_candidates)
+                for name, feature in view.reader.features.items()
+            },
+        )
+
+    def _used_features(self, definition: Pipeline) -> set[str]:
+        """Return what the model and the retrieval take, as "view.feature"."""
+        model = self.plan.application.models[definition.predict]
+        return {*model.columns, *(retrieve.query for retrieve in definition.retrieve)}
+
+    def _views(
+        self, steps: Sequence[HydrateView], rules: Mapping[str, str], used: set[str]
+    ) -> tuple[HydratedView, ...]:
+        return tuple(
+            HydratedView(
+                view=self.readers[step.view].view,
+                reader=self.readers[step.view],
+                rule=Rule(rules[step.view]) if step.view in rules else None,
+                required=step.required,
+                features=tuple(
+                    name for name in self.readers[step.view].features if f"{step.view}.{name}" in used
+                ),
+            )
+            for step in steps
+        )
+
+    def _retrieve(self, definition: Pipeline) -> RetrieveStep | None:
+        if not definition.retrieve:
+            return None
+        (retrieve,) = definition.retrieve
+        if retrieve.index in self.broken_indexes:
+            raise NotUsable(f"index {retrieve.index}: {self.broken_indexes[retrieve.index]}")
+        snapshot = self.indexes[retrieve.index]
+        view, feature = split_column(retrieve.query)
+        length = self._dtype(view, feature).length
+        if snapshot.index.dimension != length:
+            raise NotUsable(
+                f"index {retrieve.index} holds vectors of {snapshot.index.dimension} elements, "
+                f"{retrieve.query} has {length}; rebuild the index"
+            )
+        exclude_view, exclude = split_column(retrieve.exclude) if retrieve.exclude else (None, None)
+        return RetrieveStep(
+            index=retrieve.index,
+            snapshot=snapshot,
+            query_view=view,
+            query=self.readers[view].gather_spec([feature], [0]),
+            k=retrieve.k,
+            exclude_view=exclude_view,
+            exclude=exclude,
+            estimate=Estimate(),
+        )
+
+    def _candidate_keys(self, definition: Pipeline) -> CandidateKeys | None:
+        application = self.plan.application
+        if definition.retrieve:
+            entity = application.indexes[definition.retrieve[0].index].entity
+            return CandidateKeys(entity, _key(application, entity), from_request=False)
+        if definition.candidates is None:
+            return None
+        entity = application.views[definition.hydrate_candidates[0].view].entity
+        return CandidateKeys(entity, _key(application, entity), from_request=True)
+
+    def _predict(self, definition: Pipeline) -> PredictStep:
+        model = self.plan.application.models[definition.predict]
+        if definition.predict not in self.release.models:
+            raise NotUsable(f"model {definition.predict} has no live version; apply again once it is there")
+        version = self.release.models[definition.predict].champion
+        runner = self.shelf.runner(definition.predict, model, version)
+        tensors = tuple(
+            self._tensor(name, part.dtype, part.columns, definition) for name, part in model.inputs.items()
+        )
+        outputs = tuple(OutputColumn.parse(score, text) for score, text in model.outputs.items())
+        check_signature(runner, {plan.name: (plan.dtype, plan.width) for plan in tensors}, outputs)
+        return PredictStep(
+            runner=runner,
+            tensors=tensors,
+            outputs=outputs,
+            output_names=tuple(dict.fromkeys(output.output for output in outputs)),
+            estimate=Estimate(),
+        )
+
+    def _tensor(self, name: str, dtype: DType, columns: Sequence[str], definition: Pipeline) -> TensorPlan:
+        """Give every column its place, in the order of the file, and group them by where they come from."""
+        by_view: dict[str, tuple[list[str], list[int]]] = {}
+        request: list[RequestPart] = []
+        scores: list[ScorePart] = []
+        width = 0
+        for column in columns:
+            view, feature = split_column(column)
+            length = 1
+            if view == "request":
+                length = definition.request[feature].dtype.length
+                request.append(RequestPart(feature, width, length))
+            elif view == "retrieve":
+                scores.append(ScorePart(width))
+            else:
+                length = self._dtype(view, feature).length
+                features, places = by_view.setdefault(view, ([], []))
+                features.append(feature)
+                places.append(width)
+            width += length
+        of_entity = {step.view for step in definition.hydrate}
+        parts = tuple(
+            ViewPart(view, view not in of_entity, self.readers[view].gather_spec(features, places))
+            for view, (features, places) in by_view.items()
+        )
+        return TensorPlan(name, np.dtype(dtype.scalar.numpy), width, parts, tuple(request), tuple(scores))
+
+    def _select(self, definition: Pipeline) -> SelectStep:
+        scores = self.plan.application.models[definition.predict].outputs
+        by = definition.select.by or next(iter(scores))
+        return SelectStep(definition.select.top if definition.has_candidates else None, by)
+
+    def _dtype(self, view: str, feature: str) -> DType:
+        return self.readers[view].features[feature].dtype
+
+
+def _key(application: Application, entity: str) -> tuple[KeyField, ...]:
+    return tuple(KeyField(name, dtype) for name, dtype in application.entities[entity].key.items())
+
+
+def _entity_keys(application: Application, definition: Pipeline) -> tuple[KeyField, ...]:
+    """Return the key fields of the request's entities, a shared one once."""
+    fields = [field for entity in definition.entities for field in _key(application, entity)]
+    return tuple({field.name: field for field in fields}.values())
+
+
+def _input_schema(application: Application, name: str, definition: Pipeline) -> InputSchema:
+    fields: dict[str, InputField] = {}
+    for entity in definition.entities:
+        for field in _key(application, entity):
+            fields[field.name] = InputField(field.name, field.dtype, is_key=True)
+    for feature, declared in definition.request.items():
+        fields[feature] = InputField(feature, declared.dtype, is_key=False, default=declared.default)
+    return InputSchema(
+        pipeline=name,
+        fields=fields,
+        entity_keys={entity: tuple(application.entities[entity].key) for entity in definition.entities},
+    )
+
+
+def _budget(definition: Pipeline) -> Budget:
+    budget = definition.budget
+    total_s = None if budget.total_us is None else budget.total_us / 1e6
+    return Budget(total_s, {stage: cap_us / 1e6 for stage, cap_us in budget.stages_us.items()})

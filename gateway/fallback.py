@@ -1,0 +1,88 @@
+"""What becomes of rows that are missing, stale or corrupt: each view's rule, applied per request and
+reported. Without a rule a value becomes its default, else NaN; a model input that can't hold NaN refuses
+(`assemble.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from forebay.errors import NotUsable
+from numpy.typing import NDArray
+
+from feature_store.codec import RowBlock
+from feature_store.types import Status
+from gateway.batch import Batch
+from gateway.plan import HydratedView, Rule
+
+_PRESENT = bytes([Status.PRESENT])
+_REPLACED = (Status.NULL, Status.DEFAULTED)
+
+
+def settle(
+    batch: Batch,
+    stage: str,
+    view: HydratedView,
+    rows: Sequence[bytes | None],
+    block: RowBlock,
+    member_of_row: NDArray[np.intp],
+    kept: NDArray[np.intp] | None = None,
+) -> RowBlock:
+    """Return the block as the model may see it, and report on each member what it has to do without.
+
+    Shapes: `rows` and `block` hold n rows; `member_of_row` (m,) says whose they are, for the m rows that
+    `kept` indexes (all n when None).
+    Cost: one comparison while every row is present and whole.
+    """
+    as_of_us = block.oldest_as_of_us
+    if as_of_us is not None:
+        batch.used(as_of_us)
+    if not block.has_nulls and block.row_statuses.tobytes() == _PRESENT * len(block):
+        return block
+    for reason, mask in _shortcomings(view, block).items():
+        affected = mask if kept is None else mask[kept]
+        _report(
+            batch, stage, view, reason, np.bincount(member_of_row[affected], minlength=len(batch.members))
+        )
+    return _without_distrusted(batch, view, rows, block)
+
+
+def _shortcomings(view: HydratedView, block: RowBlock) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows fall short, by reason: no row or no value, too old, unreadable."""
+    statuses = block.row_statuses
+    missing = statuses == Status.NOT_FOUND
+    if block.has_nulls:
+        for feature in view.features:
+            missing = missing | (np.isin(block.statuses(feature), _REPLACED) & (statuses != Status.ERROR))
+    return {
+        "NOT_FOUND": missing,
+        "STALE": statuses == Status.STALE,
+        "CORRUPT": statuses == Status.ERROR,
+    }
+
+
+def _report(batch: Batch, stage: str, view: HydratedView, reason: str, counts: NDArray[np.intp]) -> None:
+    for index in np.flatnonzero(counts).tolist():
+        member = batch.members[index]
+        if member.error is not None:
+            continue
+        if view.rule is Rule.FAIL:
+            member.error = NotUsable(
+                f"view {view.name} has no usable row ({reason}), and its rule is to fail"
+            )
+            continue
+        action = "STALE_ROW" if reason == "STALE" and view.rule is Rule.STALE else "DEFAULTS"
+        member.degrade(stage, view.name, reason, action, int(counts[index]))
+
+
+def _without_distrusted(
+    batch: Batch, view: HydratedView, rows: Sequence[bytes | None], block: RowBlock
+) -> RowBlock:
+    """Return the block with the rows that may not be used as if they were not there."""
+    distrusted = block.row_statuses == Status.ERROR
+    if view.rule is not Rule.STALE:
+        distrusted = distrusted | (block.row_statuses == Status.STALE)
+    if not distrusted.any():
+        return block
+    trusted = [None if bad else row for row, bad in zip(rows, distrusted.tolist(), strict=True)]
+    return view.reader.decode(trusted, batch.now_us)

@@ -1,0 +1,104 @@
+"""What this process serves now: follows the release pointer, compiles each new release in a thread, and swaps
+one reference. A request pins the release it reads here; nothing on its path waits for the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from forebay.errors import Error, NotUsable, Unavailable
+
+from gateway.compile import compile_release
+from gateway.plan import CompiledRelease
+from gateway.shelf import Shelf
+from registry.registry import Registry
+from registry.release import Release
+
+logger = logging.getLogger(__name__)
+
+
+class LiveRelease:
+    """The release in service, and the task that keeps it so."""
+
+    def __init__(self, registry: Registry, shelf: Callable[[Path], Shelf], poll_s: float) -> None:
+        self._registry = registry
+        self._make_shelf = shelf
+        self._shelves: dict[str, Shelf] = {}
+        self._poll_s = poll_s
+        self._current: CompiledRelease | None = None
+        self._release: Release | None = None
+        self.pending_error = ""
+        """Why the newest release is not the one in service; empty when it is."""
+
+    @property
+    def current(self) -> CompiledRelease:
+        """The release in service. Raises: Unavailable while none is."""
+        if self._current is None:
+            raise Unavailable("the server is starting: no release is loaded yet")
+        return self._current
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a release is in service."""
+        return self._current is not None
+
+    async def follow(self, on_swap: Callable[[CompiledRelease], Awaitable[None]]) -> None:
+        """Keep up with the registry until cancelled; call `on_swap` after each swap.
+
+        A registry that can't be reached leaves the release in service as it is.
+
+        Raises: NotUsable when the application was never applied.
+        """
+        while True:
+            try:
+                number = await self._registry.live_number()
+                if number == 0:
+                    raise NotUsable(
+                        f"no application {self._registry.app} is applied; run `forebay apply FILE`"
+                    )
+                changed = self._release is None or number != self._release.number
+                if changed and await self._load(await self._registry.release(number)):
+                    await on_swap(self.current)
+            except NotUsable:
+                raise
+            except Error as error:
+                self._refuse(f"the registry can't be read: {error.message}")
+            await asyncio.sleep(self._poll_s)
+
+    async def _load(self, release: Release) -> bool:
+        """Compile a release and put it in service, unless a pipeline that works now would stop working."""
+        plan = await self._registry.plan(release.plan)
+        shelf = self._shelves.setdefault(plan.root, self._make_shelf(Path(plan.root)))
+        compiled = await asyncio.to_thread(compile_release, plan, release, shelf)
+        lost = self._lost(compiled)
+        if lost:
+            self._refuse(f"release {release.number} is not put in service: {lost}")
+            return False
+        for name, reason in {**compiled.broken_indexes, **compiled.broken_pipelines}.items():
+            logger.warning("release %d: %s can't be used: %s", release.number, name, reason)
+        logger.info("release %d (plan %d) is in service", release.number, release.plan)
+        previous, self._release, self._current = self._release, release, compiled
+        self.pending_error = ""
+        shelf.keep_only(release, *([] if previous is None else [previous]))
+        return True
+
+    def _lost(self, compiled: CompiledRelease) -> str:
+        if self._current is None:
+            return ""
+        return "; ".join(
+            f"{kind} {name}: {reason}"
+            for kind, working, broken in (
+                ("pipeline", self._current.pipelines, compiled.broken_pipelines),
+                ("index", self._current.indexes, compiled.broken_indexes),
+            )
+            for name, reason in broken.items()
+            if name in working
+        )
+
+    def _refuse(self, reason: str) -> None:
+        """Keep the reason, and log it once: the attempt is made again at every poll."""
+        if reason != self.pending_error:
+            logger.error("%s", reason)
+        self.pending_error = reason

@@ -1,0 +1,192 @@
+"""What a release looks like once compiled: every name resolved, every spec bound to its engine. Immutable; a
+request pins the one it started with. `compile.py` makes it, `predict.py` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from forebay.errors import NotFound, NotUsable
+from model_server.outputs import OutputColumn
+from model_server.runner import ModelRunner
+
+from ann_index.snapshot import Snapshot
+from feature_store.codec import GatherSpec, ViewReader
+from feature_store.schema import FeatureView
+from feature_store.types import KeyField
+from gateway.budget import Budget
+from gateway.inputs import InputSchema
+from registry.dtypes import Scalar
+from runtime.offload import Estimate
+
+
+class Rule(Enum):
+    """What a view's missing, null or stale values become, as `degrade` declares it."""
+
+    DEFAULTS = "defaults"
+    STALE = "stale"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class HydratedView:
+    """One view that a pipeline reads: for the request's entity, or for every candidate.
+
+    `features` are those that the model or the retrieval takes.
+    """
+
+    view: FeatureView
+    reader: ViewReader
+    rule: Rule | None
+    required: bool
+    features: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.view.name
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveStep:
+    """Which index is searched, with which vector, for how many."""
+
+    index: str
+    snapshot: Snapshot
+    query_view: str
+    query: GatherSpec
+    k: int
+    exclude_view: str | None
+    exclude: str | None
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateKeys:
+    """Whose keys the candidates are, wherever they come from."""
+
+    entity: str
+    key: tuple[KeyField, ...]
+    from_request: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPart:
+    """Columns of a model input that come from one view."""
+
+    view: str
+    of_candidate: bool
+    spec: GatherSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPart:
+    """Columns of a model input that come from a request feature."""
+
+    field: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePart:
+    """The column that holds the retrieval score."""
+
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """How one model input is put together: shape (rows, width)."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    width: int
+    views: tuple[ViewPart, ...]
+    request: tuple[RequestPart, ...]
+    score: tuple[ScorePart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictStep:
+    """Which model runs, and which of its outputs are scores."""
+
+    runner: ModelRunner
+    tensors: tuple[TensorPlan, ...]
+    outputs: tuple[OutputColumn, ...]
+    output_names: tuple[str, ...]
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class SelectStep:
+    """How many rows are answered, ordered by which score. `top` is None when one row is scored."""
+
+    top: int | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPipeline:
+    """One pipeline, ready to run."""
+
+    name: str
+    release: int
+    inputs: InputSchema
+    entity_keys: tuple[KeyField, ...]
+    """The request entities' key fields, each once: the answer's key where one row is scored."""
+    hydrate: tuple[HydratedView, ...]
+    retrieve: RetrieveStep | None
+    candidates: CandidateKeys | None
+    hydrate_candidates: tuple[HydratedView, ...]
+    predict: PredictStep
+    select: SelectStep
+    budget: Budget
+    returnable: Mapping[str, Scalar]
+    """Features that a request may ask back, as "view.feature", and their element types."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRelease:
+    """One release, ready to serve. `broken` says why a declared pipeline or index can't be used."""
+
+    number: int
+    plan: int
+    app: str
+    readers: Mapping[str, ViewReader]
+    entities: Mapping[str, tuple[KeyField, ...]]
+    indexes: Mapping[str, Snapshot]
+    pipelines: Mapping[str, CompiledPipeline]
+    broken_pipelines: Mapping[str, str]
+    broken_indexes: Mapping[str, str]
+
+    def pipeline(self, name: str) -> CompiledPipeline:
+        """Return a pipeline. Raises: NotFound; NotUsable when something it needs is not there."""
+        try:
+            return self.pipelines[name]
+        except KeyError:
+            raise self._missing("pipeline", name, self.broken_pipelines, self.pipelines) from None
+
+    def snapshot(self, index: str) -> Snapshot:
+        """Return an index's snapshot. Raises: NotFound; NotUsable when no version is published."""
+        try:
+            return self.indexes[index]
+        except KeyError:
+            raise self._missing("index", index, self.broken_indexes, self.indexes) from None
+
+    def reader(self, view: str) -> ViewReader:
+        """Return a view's reader. Raises: NotFound."""
+        try:
+            return self.readers[view]
+        except KeyError:
+            raise self._missing("view", view, {}, self.readers) from None
+
+    def _missing(
+        self, kind: str, name: str, broken: Mapping[str, str], usable: Mapping[str, object]
+    ) -> NotFound | NotUsable:
+        if name in broken:
+            return NotUsable(f"{kind} {name} can't be used: {broken[name]}")
+        known = ", ".join(sorted({*usable, *broken})) or "none"
+        plural = {"index": "indexes"}.get(kind, kind + "s")
+        return NotFound(f"{self.app} has no such {kind}; it has these {plural}: {known}", field=kind)

@@ -1,0 +1,21 @@
+"""Step 7, predict: run the model over every scored row of the batch, once."""
+
+from __future__ import annotations
+
+import numpy as np
+from forebay.deadline import Deadline
+
+from gateway.batch import Batch
+from runtime.offload import Offload
+
+
+async def run_model(batch: Batch, offload: Offload, deadline: Deadline) -> None:
+    """Fill in `batch.outputs`: (rows,) float32 per declared score."""
+    step = batch.pipeline.predict
+    if batch.row_count == 0:
+        batch.outputs = {output.score: np.empty(0, np.float32) for output in step.outputs}
+        return
+    runner, names, tensors = step.runner, step.output_names, batch.tensors
+    found = await offload.run(step.estimate, deadline, lambda: runner.run(tensors, names))
+    values = dict(zip(names, found, strict=True))
+    batch.outputs = {output.score: output.column_of(values[output.output]) for output in step.outputs}

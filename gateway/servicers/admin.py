@@ -1,0 +1,69 @@
+"""AdminService on the wire: what operators ask of one process. Served on the admin port only."""
+
+from __future__ import annotations
+
+from forebay.errors import InvalidRequest
+from forebay.v1 import admin_pb2 as pb
+from forebay.v1 import prediction_pb2
+
+from gateway.live import LiveRelease
+from gateway.servicers.prediction import stage_message
+from runtime.recent import RecentRequests, RequestRecord
+from runtime.rpc.call import Call
+
+DEFAULT_LIMIT = 20
+
+
+class AdminServicer:
+    """Answers from this process's memory; changes nothing."""
+
+    def __init__(self, live: LiveRelease, recent: RecentRequests, app: str, started_at_us: int) -> None:
+        self._live = live
+        self._recent = recent
+        self._app = app
+        self._started_at_us = started_at_us
+
+    async def ListRecentRequests(  # noqa: N802
+        self, request: pb.ListRecentRequestsRequest, call: Call
+    ) -> pb.ListRecentRequestsResponse:
+        if request.limit < 0:
+            raise InvalidRequest("limit: must not be negative", field="limit")
+        records = self._recent.latest(request.limit or DEFAULT_LIMIT, request.id)
+        return pb.ListRecentRequestsResponse(requests=[_message(record) for record in records])
+
+    async def DescribeServer(  # noqa: N802
+        self, request: pb.DescribeServerRequest, call: Call
+    ) -> pb.DescribeServerResponse:
+        response = pb.DescribeServerResponse(
+            app=self._app,
+            started_at_us=self._started_at_us,
+            pending_release_error=self._live.pending_error,
+        )
+        if self._live.loaded:
+            release = self._live.current
+            response.plan, response.release = release.plan, release.number
+            response.pipelines.extend(pb.PipelineState(name=name, usable=True) for name in release.pipelines)
+            response.pipelines.extend(
+                pb.PipelineState(name=name, reason=reason)
+                for name, reason in release.broken_pipelines.items()
+            )
+        return response
+
+
+def _message(record: RequestRecord) -> pb.RecentRequest:
+    """Return a record; a request that failed has no provenance but for its trace and its stages."""
+    provenance = record.provenance
+    if provenance is None:
+        provenance = prediction_pb2.Provenance(
+            trace_id=record.trace_id, stages=[stage_message(timing) for timing in record.stages]
+        )
+    return pb.RecentRequest(
+        method=record.method,
+        pipeline=record.pipeline,
+        status=record.status,
+        started_at_us=record.started_at_us,
+        duration_us=record.duration_us,
+        given_us=record.given_us,
+        degradations=record.degradations,
+        provenance=provenance,
+    )

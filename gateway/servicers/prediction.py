@@ -1,0 +1,97 @@
+"""PredictionService on the wire: a message in, `predict.py`, a message out."""
+
+from __future__ import annotations
+
+from forebay.v1 import prediction_pb2 as pb
+from forebay.v1 import values_pb2
+
+from gateway.admit import PredictRequest
+from gateway.batch import Answer, AnswerColumn, Degradation
+from gateway.convert import column
+from gateway.live import LiveRelease
+from gateway.predict import Predictor
+from runtime.rpc.call import Call
+from runtime.stages import StageTiming
+
+
+class PredictionServicer:
+    """Answers Predict; the methods that it lacks answer UNIMPLEMENTED."""
+
+    def __init__(self, live: LiveRelease, predictor: Predictor) -> None:
+        self._live = live
+        self._predictor = predictor
+
+    async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:  # noqa: N802
+        call.pipeline = request.pipeline
+        stages: list[StageTiming] = []
+        call.stages = stages
+        answer = await self._predictor.predict(
+            PredictRequest(
+                pipeline=self._live.current.pipeline(request.pipeline),
+                inputs=request.inputs,
+                candidates=request.candidates,
+                top=request.top if request.HasField("top") else None,
+                return_features=request.return_features,
+                deadline=call.deadline,
+                admitted_s=call.started_s,
+                trace_id=call.trace_id,
+                stages=stages,
+            )
+        )
+        response = response_of(answer)
+        call.degradations, call.provenance = response.degradations, response.provenance
+        return response
+
+
+def response_of(answer: Answer) -> pb.PredictResponse:
+    """Return an answer as the wire carries it."""
+    member = answer.member
+    return pb.PredictResponse(
+        entities=[_column(part) for part in answer.entities],
+        scores=[_column(part) for part in answer.scores],
+        features=[_column(part) for part in answer.features],
+        degradations=[degradation_message(part) for part in member.degradations],
+        provenance=provenance_of(answer),
+    )
+
+
+def provenance_of(answer: Answer) -> pb.Provenance:
+    """Return what made the answer."""
+    pipeline, member, retrieve = answer.pipeline, answer.member, answer.pipeline.retrieve
+    return pb.Provenance(
+        prediction_id=member.prediction_id,
+        release=pipeline.release,
+        model=pipeline.predict.runner.name,
+        model_version=pipeline.predict.runner.version,
+        index="" if retrieve is None else retrieve.index,
+        index_version="" if retrieve is None else retrieve.snapshot.manifest.version,
+        cache=pb.CACHE_OUTCOME_OFF,
+        oldest_as_of_us=answer.oldest_as_of_us,
+        stages=[stage_message(timing) for timing in member.stages],
+        trace_id=member.trace_id,
+    )
+
+
+def degradation_message(degradation: Degradation) -> pb.Degradation:
+    """Return what was left out or replaced, as the wire carries it."""
+    return pb.Degradation(
+        stage=degradation.stage,
+        subject=degradation.subject,
+        reason=degradation.reason,
+        action=degradation.action,
+        count=degradation.count,
+    )
+
+
+def stage_message(timing: StageTiming) -> pb.StageTiming:
+    """Return one step's timing as the wire carries it."""
+    return pb.StageTiming(
+        stage=timing.stage,
+        start_us=timing.start_us,
+        duration_us=timing.duration_us,
+        given_us=timing.given_us,
+    )
+
+
+def _column(part: AnswerColumn) -> values_pb2.Column:
+    return column(part.name, part.values, part.scalar, part.statuses)

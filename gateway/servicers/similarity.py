@@ -1,0 +1,48 @@
+"""SimilarityService on the wire: a message in, `similar.py`, a message out."""
+
+from __future__ import annotations
+
+import random
+
+from forebay.v1 import prediction_pb2
+from forebay.v1 import similarity_pb2 as pb
+
+from gateway.budget import Budget
+from gateway.convert import column
+from gateway.live import LiveRelease
+from gateway.similar import SimilaritySearch
+from registry.dtypes import Scalar
+from runtime.rpc.call import Call
+
+_NO_BUDGET = Budget(None, {})
+
+
+class SimilarityServicer:
+    """Answers FindSimilar."""
+
+    def __init__(self, live: LiveRelease, search: SimilaritySearch) -> None:
+        self._live = live
+        self._search = search
+
+    async def FindSimilar(self, request: pb.FindSimilarRequest, call: Call) -> pb.FindSimilarResponse:  # noqa: N802
+        release = self._live.current
+        found = await self._search.find(
+            release,
+            request.index,
+            request.vector if request.HasField("vector") else None,
+            request.key,
+            request.k,
+            _NO_BUDGET.deadline(call.deadline, call.started_s),
+        )
+        return pb.FindSimilarResponse(
+            entities=[column(found.key_name, found.keys, found.key_scalar)],
+            scores=column("score", found.scores, Scalar.FLOAT32),
+            provenance=prediction_pb2.Provenance(
+                prediction_id=f"{random.getrandbits(128):032x}",
+                release=release.number,
+                index=request.index,
+                index_version=found.version,
+                cache=prediction_pb2.CACHE_OUTCOME_OFF,
+                trace_id=call.trace_id,
+            ),
+        )

@@ -1,0 +1,51 @@
+"""The indexes and models that are loaded: each version once, kept while a release names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_server.repository import ModelRepository
+from model_server.runner import ModelRunner
+from model_server.settings import OnnxSettings
+
+from ann_index.snapshot import Snapshot, index_directory, load_snapshot
+from registry.definitions import Model
+from registry.release import Release
+
+
+class Shelf:
+    """Loads what releases name. Not safe for concurrent use: one compilation runs at a time."""
+
+    def __init__(self, app: str, artifacts: Path, root: Path, onnx: OnnxSettings) -> None:
+        self._app = app
+        self._artifacts = artifacts
+        self._root = root
+        self._onnx = onnx
+        self._snapshots: dict[tuple[str, str], Snapshot] = {}
+        self._runners: dict[tuple[str, str], ModelRunner] = {}
+
+    def snapshot(self, index: str, version: str) -> Snapshot:
+        """Return an index version, loaded and verified.
+
+        Raises: NotFound where it isn't there; Corrupt where its files differ from its manifest.
+        """
+        found = self._snapshots.get((index, version))
+        if found is None:
+            directory = index_directory(self._artifacts, self._app, index) / version
+            found = self._snapshots[index, version] = load_snapshot(directory, self._artifacts / "cache")
+        return found
+
+    def runner(self, name: str, model: Model, version: str) -> ModelRunner:
+        """Return a model version, loaded and warm. Raises: NotFound, NotUsable."""
+        found = self._runners.get((name, version))
+        if found is None:
+            repository = ModelRepository(self._root / model.repository, self._onnx)
+            found = self._runners[name, version] = repository.load(name, int(version))
+        return found
+
+    def keep_only(self, *releases: Release) -> None:
+        """Forget what none of the releases names; requests under way still hold theirs."""
+        indexes = {(name, index.version) for release in releases for name, index in release.indexes.items()}
+        models = {(name, model.champion) for release in releases for name, model in release.models.items()}
+        self._snapshots = {key: value for key, value in self._snapshots.items() if key in indexes}
+        self._runners = {key: value for key, value in self._runners.items() if key in models}

@@ -1,0 +1,26 @@
+from forebay.deadline import NEVER, Deadline
+
+from gateway.budget import DEFAULT_TIMEOUT_S, Budget
+
+
+def test_deadline_is_the_callers_when_the_pipeline_has_no_total() -> None:
+    assert Budget(None, {}).deadline(Deadline(107.0), 100.0) == Deadline(107.0)
+
+
+def test_deadline_is_capped_when_the_pipeline_has_a_total() -> None:
+    assert Budget(0.025, {}).deadline(Deadline(107.0), 100.0) == Deadline(100.025)
+    assert Budget(0.025, {}).deadline(Deadline(100.01), 100.0) == Deadline(100.01)
+
+
+def test_deadline_is_the_total_or_a_second_when_the_caller_has_none() -> None:
+    assert Budget(0.025, {}).deadline(NEVER, 100.0) == Deadline(100.025)
+    assert Budget(None, {}).deadline(NEVER, 100.0) == Deadline(100.0 + DEFAULT_TIMEOUT_S)
+
+
+def test_a_stage_is_given_its_cap_or_what_remains() -> None:
+    budget = Budget(0.025, {"hydrate": 0.005})
+    deadline = Deadline(100.025)
+    assert budget.given_s("hydrate", deadline, 100.0) == 0.005
+    assert abs(budget.given_s("hydrate", deadline, 100.023) - 0.002) < 1e-9
+    assert abs(budget.given_s("select", deadline, 100.0) - 0.025) < 1e-9
+    assert budget.given_s("select", deadline, 101.0) == 0.0
