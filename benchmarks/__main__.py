@@ -1,0 +1,104 @@
+"""`python -m benchmarks [PATTERN...]`: measure the rows that match, print the table, write benchmarks/out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmarks.machine import machine_facts, versions
+from benchmarks.report import Result, table, write
+from benchmarks.rows import Row, selected
+from benchmarks.testbed import Options, Testbed
+
+OUT = Path(__file__).resolve().parent / "out"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the bench; return 0 where every row was measured, whatever it found."""
+    options = _parser().parse_args(arguments)
+    patterns = [part for text in (*options.patterns, options.only) for part in text.split()]
+    try:
+        rows = selected(patterns)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    facts: dict[str, Any] = {
+        "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine_facts(),
+        "versions": versions(),
+        "client": "benchmarks/load.py: a process of its own, uvloop, closed loop, at most 4 connections",
+        "seconds": options.seconds,
+        "repeats": options.repeats,
+    }
+    results = _measured(rows, Options(options.seconds, options.repeats))
+    write(OUT, results, facts)
+    console = Console()
+    console.print(table(results))
+    console.print(f"{OUT / 'bench.json'}; every repeat is in bench_raw.json", style="dim", soft_wrap=True)
+    return 1 if any(each.figure is None for each in results) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("patterns", nargs="*", help="rows by name or pattern (predict_*); default: all")
+    parser.add_argument("--only", default="", help="more patterns, in one argument")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
+    parser.add_argument("--repeats", type=int, default=5, help="pairs of floor and ours behind a ratio")
+    return parser
+
+
+def _measured(rows: Sequence[Row], options: Options) -> list[Result]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(rows) * options.repeats)
+        display = _Display(progress, task, options.repeats)
+        with Testbed(OUT / "work", options, display.say, display.tick) as testbed:
+            results = []
+            for number, row in enumerate(rows):
+                display.begin(number, row.name)
+                results.append(_result(row, testbed))
+            return results
+
+
+class _Display:
+    """Tells the progress bar which row is measured, what is done for it, and how many pairs are done."""
+
+    def __init__(self, progress: Progress, task: TaskID, repeats: int) -> None:
+        self._progress = progress
+        self._task = task
+        self._repeats = repeats
+        self._done = 0
+        self._row = ""
+
+    def begin(self, number: int, row: str) -> None:
+        self._done, self._row = number * self._repeats, row
+        self._progress.update(self._task, description=row, completed=self._done)
+
+    def say(self, what: str) -> None:
+        self._progress.update(self._task, description=f"{self._row}: {what}")
+
+    def tick(self, pairs: int) -> None:
+        description = f"{self._row}: pair {min(pairs + 1, self._repeats)} of {self._repeats}"
+        self._progress.update(self._task, description=description, completed=self._done + pairs)
+
+
+def _result(row: Row, testbed: Testbed) -> Result:
+    start_s, load_average = time.perf_counter(), os.getloadavg()[0]
+    try:
+        figure, problem = row.measure(testbed), ""
+    except Exception as error:  # noqa: BLE001  a row that fails is told in the table; the others are measured
+        figure, problem = None, f"{type(error).__name__}: {error}"
+    return Result(row, figure, problem, time.perf_counter() - start_s, load_average)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""Predict, measured against an echo of the same sizes; and what the pipeline's parts cost bare."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import forebay
+import numpy as np
+from forebay.v1 import prediction_pb2, values_pb2
+
+from benchmarks.floors import bare_run_us, bare_search_us
+from benchmarks.pairs import Figure, Pair, interleaved, median_us, ratio_figure
+from benchmarks.raw_reader import RawReader
+from benchmarks.raw_store import RawStore
+from benchmarks.store_rows import view_keys
+from benchmarks.testbed import Load, MeasurementFailed, Testbed
+from benchmarks.workload import PIPELINE
+
+_METHOD = "/forebay.v1.PredictionService/Predict"
+_PART_S = 0.5
+
+
+def predict_p50(testbed: Testbed) -> Figure:
+    """Predict's p50 at concurrency 1 over the echo's, with what its parts cost bare."""
+    load = _load(testbed)
+    parts = _parts_us(testbed)
+    pairs = _pairs(testbed, load, 1, "p50_us")
+    return ratio_figure(pairs, "us", {"bare_us": parts, **_cpu(pairs)})
+
+
+def predict_rate(testbed: Testbed, concurrency: int) -> Figure:
+    """Predict's throughput at a concurrency over the echo's."""
+    pairs = _pairs(testbed, _load(testbed), concurrency, "rate_per_s")
+    return ratio_figure(pairs, "/s", _cpu(pairs))
+
+
+def _pairs(testbed: Testbed, load: Load, concurrency: int, measure: str) -> list[Pair]:
+    with testbed.echo(load.response_bytes) as echo:
+        return interleaved(
+            lambda: testbed.sample(echo, load, concurrency, measure),
+            lambda: testbed.sample(testbed.gateway, load, concurrency, measure),
+            testbed.options.repeats,
+            testbed.tick,
+        )
+
+
+def _load(testbed: Testbed) -> Load:
+    """Return one request for each entity."""
+    _check(testbed)
+    messages = [
+        prediction_pb2.PredictRequest(
+            pipeline=PIPELINE, inputs={"item_id": values_pb2.Value(int64_value=key)}
+        ).SerializeToString()
+        for key in testbed.workload.keys.tolist()
+    ]
+    return testbed.requests("predict", _METHOD, messages)
+
+
+def _check(testbed: Testbed) -> None:
+    """Raise MeasurementFailed unless the gateway answers with the entity and its neighbours, in full."""
+    key = 42
+    with forebay.Client(testbed.gateway.address) as client:
+        answer = client.predict(PIPELINE, item_id=key)
+    found = [item.entity["item_id"] for item in answer]
+    if len(set(found)) != testbed.workload.neighbours or key not in found or answer.degradations:
+        raise MeasurementFailed(
+            f"Predict answers {len(found)} items, {len(answer.degradations)} degradations"
+        )
+
+
+def _parts_us(testbed: Testbed) -> dict[str, float]:
+    """Return the median microseconds of each part of a prediction, done bare in this process."""
+    testbed.say("bare parts")
+    workload, application = testbed.workload, testbed.prepared
+    keys = view_keys(application)
+    places = np.random.default_rng(0).integers(workload.entities, size=(10_000, workload.neighbours))
+    with RawStore(application.store.socket) as raw:
+        of_entity = RawReader(raw, [keys["vector"]], places[:, :1])
+        of_candidates = RawReader(raw, [keys["static"], keys["stream"]], places)
+        parts = {
+            "mget_entity": median_us(of_entity.read, _PART_S),
+            "search": bare_search_us(application, _PART_S),
+            "mget_candidates": median_us(of_candidates.read, _PART_S),
+            "run": bare_run_us(application, _PART_S),
+        }
+    return parts | {"sum": sum(parts.values())}
+
+
+def _cpu(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return the CPU microseconds of a call: the echo's, the gateway's, the store's, the client's."""
+
+    def median(values: list[float]) -> float:
+        return float(np.median(values))
+
+    ours = [pair.ours.facts for pair in pairs]
+    floors = [pair.floor.facts for pair in pairs]
+    return {
+        "cpu_us_per_call": {
+            "echo": median([facts["watched_cpu_us_per_call"][0] for facts in floors]),
+            "gateway": median([facts["watched_cpu_us_per_call"][0] for facts in ours]),
+            "store": median([facts["watched_cpu_us_per_call"][1] for facts in ours]),
+            "client": median([facts["client_cpu_us_per_call"] for facts in ours]),
+        },
+        "client_cpu_ratio": statistics.median(facts["client_cpu_ratio"] for facts in ours),
+        "p99_us": median([facts["p99_us"] for facts in ours]),
+    }
