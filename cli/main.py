@@ -98,9 +98,7 @@ def forebay(debug: bool) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code. A failure is one line on stderr, never a traceback."""
     try:
-        forebay.main(args=list(arguments), prog_name="forebay", standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
+        code = forebay.main(args=list(arguments), prog_name="forebay", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -112,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exception(error)
         click.echo(describe(error), err=True)
         return exit_code(error)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def main() -> None:
