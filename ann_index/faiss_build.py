@@ -51,6 +51,10 @@ class Factory:
             raise InvalidRequest("IVF takes one list or more", field="factory")
         return factory
 
+    def parameters(self, settings: AnnIndexSettings) -> dict[str, int]:
+        """Return what the text leaves out and the settings decide."""
+        return {"build_effort": settings.hnsw_build_effort} if self.links else {}
+
     @classmethod
     def choose(cls, count: int, settings: AnnIndexSettings) -> Factory:
         """Return the factory for so many rows.

@@ -76,7 +76,7 @@ class Manifest(Part):
     """The embedding's basis; what shares a space is published together. Empty: none declared."""
     factory: str
     parameters: Mapping[str, int]
-    """What the index was built and is searched with; `effort` is efSearch or nprobe."""
+    """`effort` is what it is searched with: efSearch or nprobe. `build_effort` is efConstruction."""
     recall: RecallFacts
     latency: LatencyFacts
     batch: str

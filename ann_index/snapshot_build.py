@@ -104,7 +104,18 @@ def build_snapshot(
 
     golden = queries.measuring[:GOLDEN_QUERIES]
     answers = index.search(golden, min(TUNED_K, index.count)).positions
-    facts = _Facts(directory.name, clock.now_us(), spec, factory, index, effort, recall, latency, answers)
+    facts = _Facts(
+        directory.name,
+        clock.now_us(),
+        spec,
+        factory,
+        index,
+        effort,
+        recall,
+        latency,
+        answers,
+        factory.parameters(chosen),
+    )
     arrays: Mapping[str, NDArray[Any]] = {GOLDEN_FILE: golden, **entity_keys.files()}
     progress("write", 0, 1)
     manifest = write_snapshot(directory, spec.version, index.faiss, arrays, facts.manifest)
@@ -125,6 +136,7 @@ class _Facts:
     recall: Recall
     latency: Latency
     golden: NDArray[np.int64]
+    built_with: Mapping[str, int]
 
     def manifest(self, files: Mapping[str, FileFacts]) -> Manifest:
         spec, recall, latency = self.spec, self.recall, self.latency
@@ -142,7 +154,7 @@ class _Facts:
             key_dtype=spec.key_dtype,
             space=spec.space,
             factory=self.factory.text,
-            parameters={"effort": self.effort},
+            parameters={"effort": self.effort, **self.built_with},
             recall=RecallFacts(value=recall.value, bound=recall.bound, queries=recall.queries, k=recall.k),
             latency=LatencyFacts(p50_us=latency.p50_us, p99_us=latency.p99_us, searches=latency.searches),
             batch=spec.batch,
