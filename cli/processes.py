@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from threading import Thread
 from types import FrameType
 
 import click
@@ -24,10 +26,10 @@ from runtime.settings import Settings, split_address
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One process, and the end of the pipe on which it says where it serves."""
+    """One process, and our end of the pipe: it says there where it serves, and ends when we are gone."""
 
     process: SpawnProcess
-    ready: Connection
+    pipe: Connection
 
 
 def run_processes(settings: Settings, store_url: str, ready: Callable[[Addresses], None]) -> int:
@@ -36,30 +38,48 @@ def run_processes(settings: Settings, store_url: str, ready: Callable[[Addresses
     If one of them ends by itself the others are ended too, and the exit code is 1. The admin port is the
     first one's; the others take a free one.
     """
+    family = _Family()
     with _reserved(settings.server.bind) as bind:
-        members = [_spawned(settings, store_url, bind, n) for n in range(settings.server.processes)]
-        stop = _Stop(members)
-        addresses = [_address(member) for member in members]
+        for number in range(settings.server.processes):
+            family.add(_spawned(settings, store_url, bind, number))
+        addresses = [_address(member) for member in family.members]
         serving = [address for address in addresses if address is not None]
-        if len(serving) == len(members):
+        if len(serving) == len(family.members):
             ready(serving[0])
-            wait([member.process.sentinel for member in members])
-        return _ended(members, asked=stop.asked)
+            wait([member.process.sentinel for member in family.members])
+        family.stop()
+        for member in family.members:
+            member.process.join()
+    clean = all(member.process.exitcode == 0 for member in family.members)
+    return 0 if family.was_asked and clean else 1
 
 
-class _Stop:
-    """Passes SIGTERM and SIGINT on to the members, and remembers that the end was asked for."""
+class _Family:
+    """The members, told to stop only once: a second signal makes them drop their calls."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self._members = members
-        self.asked = False
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.was_asked = False
+        self._stopped = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._pass_on)
+            signal.signal(number, self._asked)
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        for member in self._members:
+    def add(self, member: Member) -> None:
+        """Take in a member; it is stopped at once where the end was asked for meanwhile."""
+        self.members.append(member)
+        if self._stopped:
             member.process.terminate()
+
+    def stop(self) -> None:
+        """Tell the members to drain and end."""
+        if not self._stopped:
+            self._stopped = True
+            for member in self.members:
+                member.process.terminate()
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        self.was_asked = True
+        self.stop()
 
 
 def _spawned(settings: Settings, store_url: str, bind: str, number: int) -> Member:
@@ -68,40 +88,44 @@ def _spawned(settings: Settings, store_url: str, bind: str, number: int) -> Memb
     server = settings.server.model_copy(update={"bind": bind, "admin": admin})
     own = settings.model_copy(update={"server": server})
     context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve_member, args=(own, store_url, sender), name=f"gateway-{number}")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_member, args=(own, store_url, theirs), name=f"gateway-{number}")
     process.start()
-    sender.close()
-    return Member(process, receiver)
+    theirs.close()
+    return Member(process, ours)
 
 
-def _serve_member(settings: Settings, store_url: str, ready: Connection) -> None:
-    """Be one of the processes; ends with the exit code of its work."""
+def _serve_member(settings: Settings, store_url: str, pipe: Connection) -> None:
+    """Be one of the processes; ends with the exit code of its work.
+
+    In a session of its own, so that Ctrl-C reaches it once: from the parent, not from the terminal as well.
+    """
+    os.setsid()
+    Thread(target=_stop_when_closed, args=(pipe,), daemon=True).start()
     try:
-        code = serve_here(settings, store_url, ready.send)
+        code = serve_here(settings, store_url, pipe.send)
     except Error as error:
         click.echo(describe(error), err=True)
         code = exit_code(error)
     sys.exit(code)
 
 
+def _stop_when_closed(pipe: Connection) -> None:
+    """Stop this process when the parent's end of the pipe closes: a parent that is killed leaves nobody."""
+    try:
+        pipe.recv()
+    except (EOFError, OSError):
+        signal.raise_signal(signal.SIGTERM)
+
+
 def _address(member: Member) -> Addresses | None:
     """Wait until a member serves; None where it ended instead."""
-    wait([member.ready, member.process.sentinel])
+    wait([member.pipe, member.process.sentinel])
     try:
-        address: Addresses | None = member.ready.recv() if member.ready.poll() else None
-    except EOFError:
+        address: Addresses | None = member.pipe.recv() if member.pipe.poll() else None
+    except (EOFError, OSError):
         return None
     return address
-
-
-def _ended(members: Sequence[Member], *, asked: bool) -> int:
-    for member in members:
-        member.process.terminate()
-    for member in members:
-        member.process.join()
-    clean = all(member.process.exitcode == 0 for member in members)
-    return 0 if asked and clean else 1
 
 
 @contextmanager
