@@ -15,8 +15,8 @@ from forebay.errors import InvalidRequest
 from numpy.typing import NDArray
 
 from ann_index.faiss_library import faiss, faiss_metric, threads
-from ann_index.settings import AnnIndexSettings
 from ann_index.types import Metric
+from runtime.engine_settings import AnnIndexSettings
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and how much there is."""

@@ -21,12 +21,12 @@ from ann_index.manifest import GOLDEN_FILE, FileFacts, LatencyFacts, Manifest, R
 from ann_index.queries import MAX_COMPONENT, normalised
 from ann_index.recall import Recall
 from ann_index.search_plan import TUNED_K
-from ann_index.settings import AnnIndexSettings
 from ann_index.snapshot_write import refuse_existing, write_snapshot
 from ann_index.tuning import Latency, measure_latency, query_sets, tune
 from ann_index.types import Metric
 from registry.dtypes import MAX_LIST_LENGTH, Scalar
 from runtime.clock import Clock
+from runtime.engine_settings import AnnIndexSettings
 
 GOLDEN_QUERIES = 16
 CHECK_ROWS = 65_536

@@ -16,7 +16,7 @@ from ann_index.entity_keys import EntityKeys, load_array, load_keys
 from ann_index.faiss_index import FaissIndex
 from ann_index.faiss_library import read_index
 from ann_index.manifest import GOLDEN_FILE, INDEX_FILE, Manifest, read_manifest
-from ann_index.settings import AnnIndexSettings
+from runtime.engine_settings import AnnIndexSettings
 
 GOLDEN_AGREEMENT = 0.95
 """Share of golden neighbours that must be found again; another processor may round near ties otherwise."""

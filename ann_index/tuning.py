@@ -15,9 +15,9 @@ from ann_index.faiss_index import FaissIndex
 from ann_index.queries import normalised
 from ann_index.recall import Recall, Truth, measure_recall, truth_of
 from ann_index.search_plan import TUNED_K
-from ann_index.settings import AnnIndexSettings
 from ann_index.types import Metric
 from runtime.clock import Clock
+from runtime.engine_settings import AnnIndexSettings
 
 HNSW_LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 QUERY_NOISE = 0.1

@@ -15,8 +15,8 @@ from forebay.errors import InvalidRequest, NotUsable, Unavailable
 from numpy.typing import NDArray
 
 from feature_store.row_header import is_storable
-from feature_store.settings import FeatureStoreSettings
 from feature_store.types import Outcome
+from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
 
 _PUT_NEWEST = RedisScript((Path(__file__).parent / "lua" / "put_newest.lua").read_text())

@@ -1,4 +1,4 @@
-"""Step 1, admit: check a request against its pipeline, fix its deadline, and draw its ids."""
+"""Step 1, admit: check a request against its pipeline, and draw its id."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class PredictRequest:
     top: int | None
     return_features: Sequence[str]
     deadline: Deadline
+    """The caller's, capped by the pipeline's budget."""
     admitted_s: float
     trace_id: str
     stages: list[StageTiming]
@@ -38,14 +39,14 @@ class PredictRequest:
 
 
 def admit(request: PredictRequest) -> Member:
-    """Return the request, typed and with its deadline.
+    """Return the request, typed.
 
     Raises: InvalidRequest naming the field that is unknown, missing, of a wrong type or out of range.
     """
     pipeline = request.pipeline
     return Member(
         inputs=pipeline.inputs.parse(request.inputs),
-        deadline=pipeline.budget.deadline(request.deadline, request.admitted_s),
+        deadline=request.deadline,
         admitted_s=request.admitted_s,
         top=_top(pipeline, request.top),
         return_features=_return_features(pipeline, request.return_features),

@@ -24,7 +24,6 @@ from gateway.servicers.similarity import SimilarityServicer
 from gateway.shelf import Shelf
 from gateway.similar import SimilaritySearch
 from gateway.writes import FeatureWrites
-from model_server.settings import OnnxSettings
 from registry.registry import Registry
 from runtime.clock import Clock, SystemClock
 from runtime.offload import Offload
@@ -94,7 +93,7 @@ async def serve(
 
 
 def _shelf(settings: Settings, root: Path) -> Shelf:
-    return Shelf(settings.app, settings.artifacts, root, OnnxSettings())
+    return Shelf(settings.app, settings.artifacts, root, settings.ann_index, settings.onnx)
 
 
 def _gateway_server(
@@ -105,7 +104,7 @@ def _gateway_server(
     recent: RecentRequests,
     clock: Clock,
 ) -> RpcServer:
-    store = RedisStore(connection)
+    store = RedisStore(connection, settings.feature_store)
     server = RpcServer(
         settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
     )

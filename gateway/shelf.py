@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ann_index.snapshot import Snapshot, index_directory, load_snapshot
 from model_server.repository import ModelRepository
 from model_server.runner import ModelRunner
-from model_server.settings import OnnxSettings
-
-from ann_index.snapshot import Snapshot, index_directory, load_snapshot
 from registry.definitions import Model
 from registry.release import Release
+from runtime.engine_settings import AnnIndexSettings, OnnxSettings
 
 
 class Shelf:
     """Loads what releases name. Not safe for concurrent use: one compilation runs at a time."""
 
-    def __init__(self, app: str, artifacts: Path, root: Path, onnx: OnnxSettings) -> None:
+    def __init__(
+        self, app: str, artifacts: Path, root: Path, ann_index: AnnIndexSettings, onnx: OnnxSettings
+    ) -> None:
         self._app = app
         self._artifacts = artifacts
         self._root = root
+        self._ann_index = ann_index
         self._onnx = onnx
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self._runners: dict[tuple[str, str], ModelRunner] = {}
@@ -32,7 +34,9 @@ class Shelf:
         found = self._snapshots.get((index, version))
         if found is None:
             directory = index_directory(self._artifacts, self._app, index) / version
-            found = self._snapshots[index, version] = load_snapshot(directory, self._artifacts / "cache")
+            found = self._snapshots[index, version] = load_snapshot(
+                directory, self._artifacts / "cache", self._ann_index
+            )
         return found
 
     def runner(self, name: str, model: Model, version: str) -> ModelRunner:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from model_server.onnx_file import read_onnx
-from model_server.settings import OnnxSettings
 from model_server.tensors import TensorSpec, blank, check_inputs, check_outputs
+from runtime.engine_settings import OnnxSettings
 
 _ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,

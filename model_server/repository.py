@@ -10,7 +10,7 @@ from pathlib import Path
 from forebay.errors import NotFound
 
 from model_server.onnx_runner import OnnxRunner
-from model_server.settings import OnnxSettings
+from runtime.engine_settings import OnnxSettings
 
 MODEL_FILE = "model.onnx"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

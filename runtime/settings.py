@@ -14,7 +14,7 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -23,6 +23,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 from pydantic_settings.exceptions import SettingsError as SourceError
+
+from runtime.engine_settings import AnnIndexSettings, FeatureStoreSettings, OnnxSettings
+from runtime.settings_group import Group
 
 PREFIX = "FOREBAY_"
 FILE = "forebay.toml"
@@ -36,12 +39,6 @@ class SettingsError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("wrong settings:\n" + "\n".join(f"  {problem}" for problem in problems))
         self.problems = problems
-
-
-class Group(BaseModel):
-    """A component's settings: frozen, and unknown names are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def _loopback_address(text: str) -> str:
@@ -193,6 +190,9 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     gateway: GatewaySettings = GatewaySettings()
     registry: RegistrySettings = RegistrySettings()
+    feature_store: FeatureStoreSettings = FeatureStoreSettings()
+    ann_index: AnnIndexSettings = AnnIndexSettings()
+    onnx: OnnxSettings = OnnxSettings()
     model_server: ModelServerSettings = ModelServerSettings()
 
     @classmethod

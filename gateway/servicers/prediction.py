@@ -25,9 +25,11 @@ class PredictionServicer:
         call.pipeline = request.pipeline
         stages: list[StageTiming] = []
         call.stages = stages
+        pipeline = self._live.current.pipeline(request.pipeline)
+        call.deadline = pipeline.budget.deadline(call.deadline, call.started_s)
         answer = await self._predictor.predict(
             PredictRequest(
-                pipeline=self._live.current.pipeline(request.pipeline),
+                pipeline=pipeline,
                 inputs=request.inputs,
                 candidates=request.candidates,
                 top=request.top if request.HasField("top") else None,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ann_index.settings import AnnIndexSettings
 from ann_index.snapshot import Manifest, SnapshotSpec, build_snapshot
 from ann_index.types import Metric
 from registry.dtypes import Scalar
 from runtime.clock import ManualClock
+from runtime.engine_settings import AnnIndexSettings
 from tests.support.vectors import clustered
 
 QUICK = AnnIndexSettings(sample_queries=50, latency_searches=10)

@@ -7,8 +7,8 @@ from ann_index.faiss_build import Factory, build_faiss
 from ann_index.faiss_index import FaissIndex
 from ann_index.index import VectorIndex
 from ann_index.queries import normalised
-from ann_index.settings import AnnIndexSettings
 from ann_index.types import Metric
+from runtime.engine_settings import AnnIndexSettings
 from tests.conformance.ann_index.vector_index import VectorIndexSuite
 
 

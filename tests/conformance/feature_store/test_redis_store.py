@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from feature_store.redis_store import RedisStore
-from feature_store.settings import FeatureStoreSettings
 from feature_store.store import OnlineStore
+from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
 from tests.conformance.feature_store.online_store import OnlineStoreSuite
 

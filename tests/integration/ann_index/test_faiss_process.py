@@ -12,8 +12,8 @@ import numpy as np
 from ann_index import faiss_library
 from ann_index.faiss_build import Factory, build_faiss
 from ann_index.faiss_index import FaissIndex
-from ann_index.settings import AnnIndexSettings
 from ann_index.types import Metric
+from runtime.engine_settings import AnnIndexSettings
 from tests.support.vectors import clustered
 
 FORK = """
@@ -22,7 +22,7 @@ import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from ann_index.faiss_build import Factory, build_faiss
 from ann_index.faiss_index import FaissIndex
-from ann_index.settings import AnnIndexSettings
+from runtime.engine_settings import AnnIndexSettings
 from ann_index.types import Metric
 rows = np.random.default_rng(0).standard_normal((2000, 8), np.float32)
 built = build_faiss(rows, Metric.L2, Factory.parse("IVF20,Flat"), AnnIndexSettings())

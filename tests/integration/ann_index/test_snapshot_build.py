@@ -20,7 +20,7 @@ BUILD = """
 import fcntl, os, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from ann_index.settings import AnnIndexSettings
+from runtime.engine_settings import AnnIndexSettings
 from ann_index.snapshot import SnapshotSpec, build_snapshot
 from ann_index.types import Metric
 from registry.dtypes import Scalar

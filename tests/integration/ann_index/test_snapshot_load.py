@@ -12,10 +12,10 @@ import pytest
 from forebay.errors import Corrupt, NotFound, NotUsable, Unavailable
 
 from ann_index.manifest import FileFacts, Manifest
-from ann_index.settings import AnnIndexSettings
 from ann_index.snapshot import load_snapshot
 from ann_index.types import Metric
 from registry.dtypes import Scalar
+from runtime.engine_settings import AnnIndexSettings
 from tests.support.snapshots import VECTORS, publish, spec
 
 FILES = ["index.faiss", "keys.npy", "golden.npy", "manifest.json"]

@@ -12,9 +12,9 @@ from forebay.errors import DeadlineExceeded, Unavailable
 
 from feature_store.redis_store import RedisStore
 from feature_store.row_header import MAX_TIME_US, pack_header
-from feature_store.settings import FeatureStoreSettings
 from feature_store.types import Outcome
 from runtime.clock import SystemClock
+from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
 from runtime.settings import RedisSettings
 

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from model_server.onnx_runner import OnnxRunner
 from model_server.outputs import OutputColumn
 from model_server.repository import ModelRepository
-from model_server.settings import OnnxSettings
 from model_server.signature import check_signature
+from runtime.engine_settings import OnnxSettings
 from tests.support.tiny_models import classifier, linear, model, published
 
 FLOAT32 = np.dtype(np.float32)

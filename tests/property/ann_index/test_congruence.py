@@ -14,9 +14,9 @@ from ann_index.entity_keys import sorted_keys
 from ann_index.exact_index import ExactIndex
 from ann_index.faiss_build import Factory, build_faiss
 from ann_index.faiss_index import FaissIndex
-from ann_index.settings import AnnIndexSettings
 from ann_index.types import Metric
 from registry.dtypes import Scalar
+from runtime.engine_settings import AnnIndexSettings
 
 COMPONENTS = st.integers(-3, 3).map(float)
 

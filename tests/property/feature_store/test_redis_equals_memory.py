@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from feature_store.memory_store import MemoryStore
 from feature_store.redis_store import RedisStore
 from feature_store.row_header import MAX_TIME_US, pack_header
-from feature_store.settings import FeatureStoreSettings
 from runtime.clock import SystemClock
+from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
 from runtime.settings import RedisSettings
 

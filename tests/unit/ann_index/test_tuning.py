@@ -5,10 +5,10 @@ import pytest
 
 from ann_index.faiss_build import Factory, build_faiss, ignore_progress
 from ann_index.faiss_index import FaissIndex
-from ann_index.settings import AnnIndexSettings
 from ann_index.tuning import measure_latency, query_sets, tune
 from ann_index.types import Metric
 from runtime.clock import ManualClock
+from runtime.engine_settings import AnnIndexSettings
 from tests.support.vectors import clustered
 
 SETTINGS = AnnIndexSettings(sample_queries=200, build_threads=2)
