@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from forebay._dtypes import BOOL, FLOAT32, FLOAT64, FLOATS, INT64, STRING, TIMESTAMP, DType, Scalar
-from forebay._numpy import is_array, is_scalar, numpy
+from forebay._numpy import installed_numpy, is_array, is_scalar
 from forebay._times import microseconds, moment
 from forebay.errors import InvalidRequest
 from forebay.types import Status
@@ -96,6 +96,7 @@ def _rows(given: Any) -> Any:
 
 
 def _array_column(name: str, given: Any, dtype: DType | None, field: str) -> pb.Column:
+    numpy = installed_numpy()
     assert numpy is not None
     array = numpy.asarray(given)
     if array.dtype.kind in "OU":
@@ -116,6 +117,7 @@ def _is_nan(element: Any) -> bool:
 
 
 def _converted(array: Any, scalar: Scalar, field: str) -> Any:
+    numpy = installed_numpy()
     assert numpy is not None
     try:
         with numpy.errstate(over="raise"):
@@ -129,6 +131,7 @@ def _converted(array: Any, scalar: Scalar, field: str) -> Any:
 
 def _array_nulls(array: Any) -> Any:
     """Which rows are null: NaT. NaN is a float's own null and needs no status."""
+    numpy = installed_numpy()
     assert numpy is not None
     return numpy.isnat(array) if array.dtype.kind == "M" else numpy.zeros(0, bool)
 

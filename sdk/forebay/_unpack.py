@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from forebay._dtypes import BY_NUMBER, STRING, TIMESTAMP, Scalar
-from forebay._numpy import numpy
+from forebay._numpy import installed_numpy
 from forebay._times import moment
 from forebay.errors import Internal
 from forebay.types import Status
@@ -41,6 +41,7 @@ class ColumnView:
     @property
     def statuses(self) -> Any:
         """A `Status` per row: a uint8 array with numpy, else a list."""
+        numpy = installed_numpy()
         raw = self._column.statuses or bytes([Status.PRESENT]) * row_count(self._column.values)
         return [Status(status) for status in raw] if numpy is None else numpy.frombuffer(raw, numpy.uint8)
 
@@ -53,6 +54,7 @@ class ColumnView:
 
     def row(self, position: int) -> Any:
         """Return one row's value as Python's own type (lists as arrays with numpy); None where absent."""
+        numpy = installed_numpy()
         if self.status(position) in ABSENT:
             return None
         found = self.values[position]
@@ -74,6 +76,7 @@ def row_count(tensor: pb.Tensor) -> int:
 
 
 def _values(column: pb.Column) -> Any:
+    numpy = installed_numpy()
     tensor = column.values
     scalar = _scalar(tensor, column.name)
     absent = [status in ABSENT for status in column.statuses]
@@ -128,6 +131,7 @@ def _blanked(rows: list[Any], absent: list[bool]) -> list[Any]:
 
 
 def _marked(array: Any, absent: list[bool]) -> Any:
+    numpy = installed_numpy()
     if numpy is None or not any(absent) or array.dtype.kind not in "fM":
         return array
     marked = array.copy()
@@ -136,6 +140,7 @@ def _marked(array: Any, absent: list[bool]) -> Any:
 
 
 def _event_times(tensor: pb.Tensor) -> Any:
+    numpy = installed_numpy()
     if numpy is None:
         times = struct.unpack(f"<{len(tensor.data) // 8}q", tensor.data)
         return [moment(time) if time else None for time in times]
