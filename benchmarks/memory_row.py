@@ -49,5 +49,5 @@ def _settled_bytes(raw: RawStore) -> int:
 
 def _row_bytes(raw: RawStore) -> list[int]:
     """Return what the server says that single rows take, key and all: the sizes that occur."""
-    keys = list(raw.keys("f:*"))
+    keys = list(raw.keys("f{*"))
     return sorted({raw.execute("MEMORY", "USAGE", key) for key in keys[:: len(keys) // 50]})

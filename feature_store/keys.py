@@ -1,4 +1,4 @@
-"""Entity keys into text, and text into row keys: `f:{<entity id>:<text>}:<view id>:<generation>`. The braces
+"""Entity keys into text, and text into row keys: `f{<entity id>:<text>}<view id>:<generation>`. The braces
 are Redis Cluster's hash tag, so that all rows of an entity lie on one node. Escaping is in
 registry/key_text.py.
 """
@@ -55,8 +55,8 @@ class RowKeys:
     """Makes the row keys of one generation of a view."""
 
     def __init__(self, entity_id: int, view_id: int, generation: int) -> None:
-        self._before = f"f:{{{entity_id}:"
-        self._after = f"}}:{view_id}:{generation}"
+        self._before = f"f{{{entity_id}:"
+        self._after = f"}}{view_id}:{generation}"
         self._joint = self._after + _BETWEEN + self._before
 
     def of(self, texts: Sequence[str]) -> list[bytes]:

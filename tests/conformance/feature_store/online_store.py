@@ -44,7 +44,7 @@ class OnlineStoreSuite:
     async def test_rows_come_back_byte_for_byte_when_keys_and_rows_are_binary(
         self, store: OnlineStore
     ) -> None:
-        keys = ["f:{1:\u00e9 %7B}:2:3".encode(), b"\x00\r\n\xff", b"f:{1:}:2:3"]
+        keys = ["f{1:\u00e9 %7B}2:3".encode(), b"\x00\r\n\xff", b"f{1:}2:3"]
         rows = [row(1, body=bytes(range(256))), row(2, body=b"\r\n$-1\r\n"), row(3, body=b"\x00" * 70_000)]
         assert (await store.put_many(keys, rows)).tolist() == [APPLIED] * 3
         assert await store.get_many(keys) == rows

@@ -121,7 +121,7 @@ class Shop:
         return column.values, column.statuses.tolist()
 
     async def row_count(self) -> int:
-        return len(await self.connection.execute("KEYS", "f:*"))
+        return len(await self.connection.execute("KEYS", "f{*"))
 
     def write_items(self, **columns: Any) -> None:
         """Write items.parquet: ITEMS rows with random embeddings, columns replaced or left out (None)."""

@@ -26,7 +26,7 @@ def test_keys_are_distinct_when_composite_keys_are(rows: list[tuple[str, str, in
     found = canonical_texts(fields, list(map(list, zip(*rows, strict=True))))
     keys = row_keys(1, 2, 3, found)
     assert len(set(keys)) == len(rows)
-    assert keys == [f"f:{{1:{text}}}:2:3".encode() for text in found]
+    assert keys == [f"f{{1:{text}}}2:3".encode() for text in found]
     assert all(key.count(b"{") == 1 and key.count(b"}") == 1 for key in keys)
 
 

@@ -19,7 +19,7 @@ from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
 from runtime.settings import RedisSettings
 
-KEYS = [b"a", b"b", b"f:{1:c}:2:3", b"\x00\r\n\xff"]
+KEYS = [b"a", b"b", b"f{1:c}2:3", b"\x00\r\n\xff"]
 EDGES = [0, 1, -1, 255, 256, 2**31, 2**32, -(2**32), MAX_TIME_US, MAX_TIME_US + 1, -MAX_TIME_US, 2**63 - 1]
 
 keys = st.sampled_from(KEYS)

@@ -98,5 +98,5 @@ def test_canonical_texts_refuse_when_columns_do_not_match_the_key() -> None:
 
 
 def test_row_keys_are_the_documented_text_when_made() -> None:
-    assert row_keys(3, 7, 12, ["42", "a%3Ab:1"]) == [b"f:{3:42}:7:12", b"f:{3:a%3Ab:1}:7:12"]
+    assert row_keys(3, 7, 12, ["42", "a%3Ab:1"]) == [b"f{3:42}7:12", b"f{3:a%3Ab:1}7:12"]
     assert row_keys(3, 7, 12, []) == []

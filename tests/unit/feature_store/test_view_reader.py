@@ -81,7 +81,7 @@ def test_a_reader_is_refused_when_a_generation_has_no_as_of_time() -> None:
 
 
 def test_row_keys_name_entity_view_and_generation_when_made() -> None:
-    assert swap_reader(MIXED).row_keys(["42"]) == [b"f:{3:42}:7:1"]
+    assert swap_reader(MIXED).row_keys(["42"]) == [b"f{3:42}7:1"]
 
 
 def test_an_empty_block_is_made_when_there_are_no_rows() -> None:
