@@ -14,6 +14,8 @@ import yaml
 from numpy.typing import NDArray
 
 PIPELINE = "movies_for_user"
+LIKED = 4.0
+"""A rating from here on says that the user liked the movie: the ranker's label, and what is relevant."""
 
 
 @dataclass(frozen=True, slots=True)

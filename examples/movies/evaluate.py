@@ -13,12 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from examples.movies.application import LIKED
 from examples.movies.offline import OfflineRanker, read_seen
 from examples.movies.online import GatewayRanker
 from examples.movies.quality import QualityReport, measure
-
-LIKED = 4.0
-"""A held-out rating from here on makes its movie relevant."""
 
 Rank = Callable[[list[int]], Mapping[int, Sequence[int]]]
 """User keys -> movie keys per user, best first, at most ten."""
@@ -58,8 +56,9 @@ def relevant_movies(directory: Path) -> tuple[dict[int, set[int]], int]:
 
 def agreement(rank: Rank, directory: Path) -> tuple[int, int, float]:
     """Users compared, users whose list is the offline one to the last place, and the mean share in common."""
-    users = OfflineRanker(directory).users.keys.tolist()
-    offline, online = OfflineRanker(directory).rank(users), rank(users)
+    ranker = OfflineRanker(directory)
+    users = ranker.users.keys.tolist()
+    offline, online = ranker.rank(users), rank(users)
     same = sum(list(online[user]) == offline[user] for user in users)
     common = [len(set(online[user]) & set(offline[user])) / len(offline[user]) for user in users]
     return len(users), same, float(np.mean(common))

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from examples.movies.application import LIKED
 from examples.movies.offline import Table, read_table
 
 GENRES = (
@@ -15,7 +16,6 @@ GENRES = (
 )  # fmt: skip
 """The places of `movie_profile.genres`."""
 
-LIKED = 4.0
 LEAST_LIKED_COUNT = 40
 PRIOR_COUNT = 20.0
 """A user's genre shares are drawn towards everybody's as if by this many liked movies."""

@@ -3,10 +3,13 @@
 Nothing here sees a rating made at or after the moment asked for.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.movies.prepare.ratings import LIKED, Catalogue, Ratings
+from examples.movies.application import LIKED
+from examples.movies.prepare.ratings import Catalogue, Ratings
 
 RECENT_COUNT = 20
 PRIOR_COUNT = 5.0
@@ -15,7 +18,7 @@ PRIOR_MEAN = 3.5
 END_S = 1 << 39
 """Later than every rating."""
 
-Features = dict[str, NDArray[np.float32]]
+Features = dict[str, NDArray[Any]]
 
 
 class MovieHistory:
@@ -53,11 +56,9 @@ def user_features(past: Ratings, catalogue: Catalogue) -> Features:
     """
     count = len(catalogue.users)
     recent = past.where(past.age() < RECENT_COUNT)
-    rating_count = past.counts(count).astype(np.float32)
-    rating_count[rating_count == 0] = np.nan
     return {
         "mean_rating": _mean_by_user(past.user, past.rating, count),
-        "rating_count": rating_count,
+        "rating_count": past.counts(count).astype(np.int32),
         "newest_year": _newest_year(past, catalogue),
         "mean_year": _mean_by_user(past.user, catalogue.years[past.movie], count),
         "recent_year": _mean_by_user(recent.user, catalogue.years[recent.movie], count),

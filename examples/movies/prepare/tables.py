@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,8 +62,10 @@ def write_table(path: Path, columns: Mapping[str, pa.Array]) -> None:
     partial.replace(path)
 
 
-def _column(values: NDArray[np.float32]) -> pa.Array:
-    """float32 (n,) with nulls for NaN, or a fixed-size list column of (n, width)."""
+def _column(values: NDArray[Any]) -> pa.Array:
+    """Integers as they are, float32 (n,) with nulls for NaN, or a fixed-size list column of (n, width)."""
+    if values.dtype.kind == "i":
+        return pa.array(values)
     if values.ndim == 1:
         return pa.array(values, pa.float32(), mask=np.isnan(values))
     flat = pa.array(np.ascontiguousarray(values).ravel(), pa.float32())

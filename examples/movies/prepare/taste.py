@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from examples.movies.prepare.ratings import LIKED, Catalogue, Ratings
+from examples.movies.application import LIKED
+from examples.movies.prepare.ratings import Catalogue, Ratings
 
 DIMENSION = 32
 REGULARISATION = 10.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.movies.application import MovieApplication
+from examples.movies.application import LIKED, MovieApplication
 from examples.movies.prepare.features import Features, MovieHistory, user_features
-from examples.movies.prepare.ratings import LIKED, Catalogue, Ratings, Request, request_at
+from examples.movies.prepare.ratings import Catalogue, Ratings, Request, request_at
 from examples.movies.prepare.taste import Taste, factorise
 from examples.movies.retrieval import nearest
 
@@ -56,19 +56,20 @@ def _answer(
         application.candidate_count,
         [seen[user] for user in asking],
     )
-    user = np.repeat(asking, movies.shape[1])  # (rows,)
-    movie = movies.ravel()  # (rows,)
+    user, movie, score = np.repeat(asking, movies.shape[1]), movies.ravel(), scores.ravel()  # (rows,)
+    # A movie that nobody had rated by then was not in the catalogue, and its popularity of 0 would tell so.
+    known = history.as_of(movie, request.at_s[user])["popularity"] > 0
+    user, movie, score = user[known], movie[known], score[known]
     at_s = request.at_s[user]
     values = ranker_values(
-        scores.ravel(),
+        score,
         ((at_s // 3600) % 24).astype(np.float32),
         {**user_features(request.past, catalogue), **taste.users},
-        {**movie_features(history.as_of(movie, at_s), taste, catalogue, movie)},
+        movie_features(history.as_of(movie, at_s), taste, catalogue, movie),
         user,
     )
-    return TrainingSet(
-        application.ranker.assemble(values, len(movie)), _liked_next(request, catalogue, user, movie)
-    )
+    x = application.ranker.assemble(values, len(movie))
+    return TrainingSet(x, _liked_next(request, catalogue, user, movie))
 
 
 def movie_features(as_of: Features, taste: Taste, catalogue: Catalogue, movie: NDArray[np.int64]) -> Features:
