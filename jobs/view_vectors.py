@@ -4,7 +4,6 @@ what is served with it. `index_build.py` comes next.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from forebay.errors import NotUsable
 from numpy.typing import NDArray
 
 from feature_store.codec import ViewReader
+from feature_store.keys import row_keys
 from feature_store.schema import FeatureView
 from feature_store.store import OnlineStore
 from feature_store.types import Status
@@ -78,7 +78,7 @@ async def stored_texts(
 
 
 async def _scan(connection: RedisConnection, before: str, after: str) -> AsyncIterator[list[str]]:
-    pattern = re.sub(r"([\[\]*?\\])", r"\\\1", before) + "*" + after
+    pattern = f"{before}*{after}"
     cursor = b"0"
     while True:
         cursor, found = await connection.execute("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
