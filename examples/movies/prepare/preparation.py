@@ -69,7 +69,7 @@ def prepare(
     *,
     validation: bool = False,
 ) -> Prepared:
-    """The directory holds movies.yaml (copied if absent) and all it points to; ratings end a minute before now.
+    """The directory holds movies.yaml (copied if absent) and all it names; ratings end a minute before now.
 
     Tables and ranker are made anew only where the data, this code or movies.yaml differ from the last time;
     the ratings, whose times depend on `now_us`, are written each time. `validation` forgets the held-out
