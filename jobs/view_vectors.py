@@ -68,7 +68,8 @@ async def stored_texts(
         async for chunk in keys.chunks(generation):
             yield chunk
         return
-    before, after = f"f{{{view.entity_id}:", f"}}{view.view_id}:{generation}"
+    [any_key] = row_keys(view.entity_id, view.view_id, generation, ["*"])
+    before, after = any_key.decode().split("*")
     seen: set[str] = set()
     async for chunk in _scan(connection, before, after):
         fresh = [text for text in chunk if text not in seen]  # SCAN may return a key twice
