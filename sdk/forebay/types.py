@@ -7,22 +7,29 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What a feature's value is."""
+    """What a read says of one value, as the byte that goes over the wire."""
 
     PRESENT = 1
     NULL = 2
+    """The row is there, the value isn't."""
     NOT_FOUND = 3
+    """There is no row."""
     STALE = 4
+    """The value is there and older than the view's max_age."""
     DEFAULTED = 5
+    """Null or not found, and replaced by the declared default."""
     ERROR = 6
+    """The stored bytes can't be trusted; there is no value, nor its default."""
 
 
 class Outcome(IntEnum):
-    """What became of a written row. OLDER: a row of newer event time stands."""
+    """What became of one row of a write, as the byte that goes over the wire."""
 
     APPLIED = 1
     OLDER = 2
+    """A newer row was there already; it stays."""
     INVALID = 3
+    """The row can't be stored; nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)
