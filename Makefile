@@ -82,7 +82,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check --quiet .
 
 types: $(STAMP)
-	$(BIN)/mypy sdk/forebay $(OWN) scripts
+	$(BIN)/mypy sdk/forebay $(OWN) scripts benchmarks examples
 
 floors: $(STAMP)
 	$(BIN)/lint-imports
