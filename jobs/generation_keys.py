@@ -25,11 +25,10 @@ class GenerationKeys:
         self._connection = connection
         self._generations = f"forebay:{{{app}}}:generations:{view_id}"
 
-    async def add(self, generation: int, texts: Sequence[str]) -> None:
-        """Note a chunk of texts. Done before its rows are written, so that a job that is killed leaves no
-        row that nobody can find.
+    async def add(self, generation: int, chunk: bytes) -> None:
+        """Note a packed chunk of texts. Done before its rows are written, so that a job that is killed leaves
+        no row that nobody can find.
         """
-        chunk = zlib.compress(_SEPARATOR.join(texts).encode(), _FASTEST)
         replies = await self._connection.execute_many(
             [
                 ["SADD", self._generations, generation],
@@ -64,6 +63,11 @@ class GenerationKeys:
 
     def _list(self, generation: int) -> str:
         return f"{self._generations}:{generation}"
+
+
+def packed(texts: Sequence[str]) -> bytes:
+    """Return texts as a list holds them: about two bytes each where they are integers in order."""
+    return zlib.compress(_SEPARATOR.join(texts).encode(), _FASTEST)
 
 
 def _raise_first(replies: Sequence[object]) -> None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from feature_store.store import OnlineStore
 from feature_store.types import Outcome
-from jobs.generation_keys import GenerationKeys
+from jobs.generation_keys import GenerationKeys, packed
 from jobs.view_rows import EncodedRows
 
 CHUNK_ROWS = 10_000
 """Rows that are read, encoded and written at a time: three chunks at most are in memory."""
 
-_END = EncodedRows([], [], [])
+Chunk = TypeVar("Chunk")
 
 
 @dataclass(slots=True)
@@ -43,12 +44,13 @@ async def load_generation(
 ) -> Written:
     """Write rows that nobody reads yet, and the list of their keys. Returns when all are stored."""
 
-    async def write(chunk: EncodedRows) -> Written:
-        await keys.add(generation, chunk.texts)
-        await store.load_many(chunk.keys, chunk.rows)
-        return Written(applied=len(chunk.rows))
+    async def write(chunk: tuple[EncodedRows, bytes]) -> Written:
+        rows, texts = chunk
+        await keys.add(generation, texts)
+        await store.load_many(rows.keys, rows.rows)
+        return Written(applied=len(rows.rows))
 
-    return await _pipelined(chunks, write, report)
+    return await _pipelined(((rows, packed(rows.texts)) for rows in chunks), write, report)
 
 
 async def upsert(store: OnlineStore, chunks: Iterator[EncodedRows], report: Report) -> Written:
@@ -63,7 +65,7 @@ async def upsert(store: OnlineStore, chunks: Iterator[EncodedRows], report: Repo
 
 
 async def _pipelined(
-    chunks: Iterator[EncodedRows], write: Callable[[EncodedRows], Awaitable[Written]], report: Report
+    chunks: Iterator[Chunk], write: Callable[[Chunk], Awaitable[Written]], report: Report
 ) -> Written:
     """Run `write` for each chunk, in order, one at a time, while the next is made.
 
@@ -73,11 +75,11 @@ async def _pipelined(
     under_way: asyncio.Future[Written] | None = None
     try:
         while True:
-            chunk = await asyncio.to_thread(next, chunks, _END)
+            chunk = await asyncio.to_thread(next, chunks, None)
             if under_way is not None:
                 _add(written, await under_way)
                 report(written.total)
-            if chunk is _END:
+            if chunk is None:
                 return written
             under_way = asyncio.ensure_future(write(chunk))
     finally:

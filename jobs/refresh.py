@@ -72,7 +72,6 @@ class Refresh:
         InvalidRequest for a wrong name; Conflict where a newer refresh was published meanwhile.
         Cost: two passes over each query; memory for three chunks of rows.
         """
-        started_us = self.clock.now_us()
         plan = await self.registry.live_plan()
         if plan is None:
             raise NotUsable(f"no application {self.registry.app} is applied: run `forebay apply FILE` first")
@@ -83,6 +82,7 @@ class Refresh:
         if not options.same_space:
             check_together(plan.application, names)
         with Sources(plan.application.sources, Path(plan.root)) as sources:
+            started_us = self.clock.now_us()  # before anything is read: until here the data is complete
             queries = await asyncio.to_thread(prepared, plan, names, sources)
             loads = [await self._counted(query, options) for query in queries]
             batch = await self.registry.begin_batch(*names)

@@ -52,12 +52,17 @@ class ViewQuery:
 
     def count(self) -> RowCounts:
         """Run the query for its counts alone. Cost: one pass that reads only what keys and filters need."""
-        keyed = self._keyed()
+        columns = {name: self._table[name] for name in self._keys}
+        has_key = ibis.and_(*(column.notnull() for column in columns.values()))
+        key = ibis.struct(columns) if len(columns) > 1 else columns[self._keys[0]]
+        counts = self._table.aggregate(
+            returned=self._table.count(),
+            keyed=self._table.count(where=has_key),
+            distinct=key.nunique(where=has_key),
+        )
         with translated(self._place):
-            returned = self._table.count().to_pyarrow().as_py()
-            with_key = keyed.count().to_pyarrow().as_py()
-            distinct = keyed.select(*self._keys).distinct().count().to_pyarrow().as_py()
-        return RowCounts(returned, returned - with_key, with_key - distinct)
+            [row] = counts.to_pyarrow().to_pylist()
+        return RowCounts(row["returned"], row["returned"] - row["keyed"], row["keyed"] - row["distinct"])
 
     def batches(self, counts: RowCounts, chunk_rows: int) -> Iterator[Any]:
         """Yield Arrow record batches of at most `chunk_rows`: of each key the row with the newest event time.
@@ -65,7 +70,9 @@ class ViewQuery:
         Cost: streamed, so that memory doesn't grow with the rows, unless keys are repeated: then the engine
         sorts them first.
         """
-        table = self._newest_per_key() if counts.repeated else self._keyed()
+        table = self._keyed() if counts.keyless else self._table
+        if counts.repeated:
+            table = self._newest_per_key()
         with translated(self._place):
             yield from table.select(*self._selected()).to_pyarrow_batches(chunk_size=chunk_rows)
 

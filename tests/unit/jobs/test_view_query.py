@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,12 @@ def test_data_is_at_fault_when_a_file_is_no_parquet(root: Path) -> None:
 def test_broken_source_is_not_touched_when_the_view_does_not_read_it(root: Path) -> None:
     counts, _ = read(root, ALL, broken=Source(parquet="nothing.parquet"))
     assert counts.returned == 3
+
+
+def test_rows_are_counted_by_all_fields_when_the_key_has_several(root: Path) -> None:
+    key = (KeyField("movie_id", DType.parse("int64")), KeyField("title", DType.parse("string")))
+    view = replace(VIEW, key=key, schema=RowSchema(1, (Feature("year", DType.parse("float32")),)))
+    sql = "select 1 as movie_id, title, 1.0 as year from (values ('a'), ('a'), ('b'), (null)) as names(title)"
+    counts, table = read(root, Batch(sql=sql), view)
+    assert counts == RowCounts(returned=4, keyless=1, repeated=1)
+    assert sorted(table["title"].to_pylist()) == ["a", "b"]
