@@ -97,8 +97,9 @@ def rollback(
 
 def builder_of(target: Target) -> tuple[RedisStore, IndexBuilder]:
     """Return the store, and what builds indexes from it."""
-    store = RedisStore(target.connection)
-    return store, IndexBuilder(target.connection, store, target.settings.artifacts, target.clock)
+    settings = target.settings
+    store = RedisStore(target.connection, settings.feature_store)
+    return store, IndexBuilder(target.connection, store, settings.artifacts, target.clock, settings.ann_index)
 
 
 def _rows(outcome: RefreshOutcome) -> list[dict[str, Any]]:

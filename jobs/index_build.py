@@ -4,7 +4,6 @@ it is `index_release.py`, or `refresh.py` where the view is refreshed with it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from feature_store.codec import ViewReader
 from feature_store.schema import FeatureView, feature_view
 from feature_store.store import OnlineStore
 from jobs.generation_keys import GenerationKeys
+from jobs.in_thread import in_thread
 from jobs.refused import Refused
 from jobs.spaces import index_space
 from jobs.view_vectors import Vectors, read_vectors, stored_texts
@@ -24,6 +24,7 @@ from registry.definitions import Application, Index
 from registry.plan import Plan
 from registry.release import Release, ViewRelease
 from runtime.clock import Clock
+from runtime.engine_settings import AnnIndexSettings
 from runtime.redis_connection import RedisConnection
 
 Progress = Callable[[str, int, int], None]
@@ -38,6 +39,7 @@ class IndexBuilder:
     store: OnlineStore
     artifacts: Path
     clock: Clock
+    settings: AnnIndexSettings
 
     async def build(
         self, plan: Plan, index: str, live: ViewRelease | None, version: str, progress: Progress
@@ -66,13 +68,14 @@ class IndexBuilder:
             source=f"{definition.vector} of generation {released.generation}",
         )
         directory = index_directory(self.artifacts, plan.app, index)
-        return await asyncio.to_thread(
+        return await in_thread(
             build_snapshot,
             directory,
             spec,
             vectors.keys,
             vectors.values,
             clock=self.clock,
+            settings=self.settings,
             target_recall=definition.publish_if.recall_at_10,
             progress=progress,
         )

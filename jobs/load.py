@@ -14,6 +14,7 @@ import numpy as np
 from feature_store.store import OnlineStore
 from feature_store.types import Outcome
 from jobs.generation_keys import GenerationKeys, packed
+from jobs.in_thread import in_thread
 from jobs.view_rows import EncodedRows
 
 CHUNK_ROWS = 10_000
@@ -69,13 +70,14 @@ async def _pipelined(
 ) -> Written:
     """Run `write` for each chunk, in order, one at a time, while the next is made.
 
-    However it ends, no write is under way any more: what comes after may remove the rows.
+    However it ends, no write is under way any more, and no chunk: what comes after may remove the rows, and
+    close what they are read from.
     """
     written = Written()
     under_way: asyncio.Future[Written] | None = None
     try:
         while True:
-            chunk = await asyncio.to_thread(next, chunks, None)
+            chunk = await in_thread(next, chunks, None)
             if under_way is not None:
                 _add(written, await under_way)
                 report(written.total)

@@ -4,7 +4,6 @@ share a space with them, and publishes all of it in one release. If anything fai
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from feature_store.store import OnlineStore
 from jobs.batch_log import BatchLog
 from jobs.generation_keys import GenerationKeys
 from jobs.generations import remove_generation, sweep_generations
+from jobs.in_thread import in_thread
 from jobs.index_build import IndexBuilder, check_bar
 from jobs.progress import Progress
 from jobs.refused import Refused
@@ -83,7 +83,7 @@ class Refresh:
             check_together(plan.application, names)
         with Sources(plan.application.sources, Path(plan.root)) as sources:
             started_us = self.clock.now_us()  # before anything is read: until here the data is complete
-            queries = await asyncio.to_thread(prepared, plan, names, sources)
+            queries = await in_thread(prepared, plan, names, sources)
             loads = [await self._counted(query, options) for query in queries]
             batch = await self.registry.begin_batch(*names)
             log = BatchLog(self.registry, self.clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from forebay.errors import InvalidRequest, NotFound, NotUsable
 from feature_store.schema import FeatureView, feature_view
 from feature_store.store import OnlineStore
 from jobs.generation_keys import GenerationKeys
+from jobs.in_thread import in_thread
 from jobs.load import CHUNK_ROWS, Written, load_generation, upsert
 from jobs.progress import Progress
 from jobs.sources import Sources
@@ -112,4 +112,4 @@ def prepared(plan: Plan, names: Sequence[str], sources: Sources) -> list[ViewQue
 
 async def counted(query: ViewQuery) -> ViewLoad:
     """Return the view's load, once its query has been run for its counts. Cost: one pass over the keys."""
-    return ViewLoad(query.view, query, await asyncio.to_thread(query.count))
+    return ViewLoad(query.view, query, await in_thread(query.count))

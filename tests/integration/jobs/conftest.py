@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from jobs.rollback import Rollback
 from registry.application_file import load_application_file
 from registry.registry import Registry
 from runtime.clock import ManualClock, SystemClock
+from runtime.engine_settings import AnnIndexSettings
 from runtime.redis_connection import RedisConnection
 
 APPLICATION = """
@@ -74,6 +76,7 @@ class Shop:
     registry: Registry = field(init=False)
     store: RedisStore = field(init=False)
     stages: list[tuple[str, str, int, int]] = field(default_factory=list)
+    halfway: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.registry = Registry(self.connection, "shop", self.clock)
@@ -81,7 +84,8 @@ class Shop:
 
     @property
     def builder(self) -> IndexBuilder:
-        return IndexBuilder(self.connection, self.store, self.root / "artifacts", SystemClock())
+        settings = AnnIndexSettings()
+        return IndexBuilder(self.connection, self.store, self.root / "artifacts", SystemClock(), settings)
 
     @property
     def indexes(self) -> IndexReleases:
@@ -98,8 +102,10 @@ class Shop:
         await self.registry.apply(loaded.application, loaded.root)
 
     async def refresh(self, *views: str, **options: Any) -> RefreshOutcome:
-        def note(*told: Any) -> None:
-            self.stages.append(told)
+        def note(subject: str, stage: str, done: int, total: int) -> None:
+            self.stages.append((subject, stage, done, total))
+            if stage == "load" and 0 < done < total:
+                self.halfway.set()
 
         job = Refresh(self.registry, self.connection, self.store, self.builder, self.clock, note)
         return await job.run(views, RefreshOptions(who="tester", **options))
@@ -141,10 +147,10 @@ class Shop:
         kept = {name: values for name, values in table.items() if values is not None}
         pq.write_table(pa.table(kept), self.root / "items.parquet")
 
-    def write_users(self) -> None:
-        embeddings = [[float(user)] * 8 for user in range(USERS)]
+    def write_users(self, count: int = USERS) -> None:
+        embeddings = [[float(user)] * 8 for user in range(count)]
         pq.write_table(
-            pa.table({"user_id": range(USERS), "embedding": embeddings}), self.root / "users.parquet"
+            pa.table({"user_id": range(count), "embedding": embeddings}), self.root / "users.parquet"
         )
 
     def write_visits(self, *rows: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -223,3 +224,17 @@ async def test_refresh_after_a_rollback_is_live(shop: Any) -> None:
     await shop.rollback.run("item_profile", same_space=False)
     await shop.refresh(*SPACE)
     assert (await shop.registry.live()).views["item_profile"].generation == 3
+
+
+async def test_nothing_is_left_when_the_job_is_cancelled_while_it_loads(shop: Any) -> None:
+    await shop.refresh("item_profile", same_space=True)
+    shop.write_users(25_000)
+    rows, before = await shop.row_count(), await shop.registry.live()
+    job = asyncio.create_task(shop.refresh("user_taste", same_space=True))
+    await shop.halfway.wait()
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert await shop.registry.live() == before
+    assert await shop.row_count() == rows
+    assert (await shop.registry.batches())[0].status == "failed"
