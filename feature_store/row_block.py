@@ -27,6 +27,9 @@ from registry.columns import VariableLists
 from registry.dtypes import Scalar
 
 
+_PRESENT = bytes([Status.PRESENT])
+
+
 class FeatureColumn(NamedTuple):
     """One feature of n rows.
 
@@ -111,6 +114,11 @@ class RowBlock:
         return len(self._records)
 
     @property
+    def all_present(self) -> bool:
+        """Whether there are rows, and every one is PRESENT."""
+        return len(self.row_statuses) > 0 and self.row_statuses.tobytes() == _PRESENT * len(self.row_statuses)
+
+    @property
     def has_nulls(self) -> bool:
         """Whether a row may hold a null; False is certain."""
         return self._has_nulls
@@ -134,6 +142,10 @@ class RowBlock:
     @property
     def oldest_as_of_us(self) -> int | None:
         """The least as-of time of the rows that are there; None where there is none."""
+        if self.all_present:
+            if self._generation_as_of_us is not None:
+                return self._generation_as_of_us
+            return int(np.minimum.reduce(self._records[WRITE_US]))
         found = self._is_found()
         if not found.any():
             return None

@@ -15,7 +15,6 @@ from feature_store.types import Status
 from gateway.batch import Batch
 from gateway.plan import HydratedView, Rule
 
-_PRESENT = bytes([Status.PRESENT])
 _REPLACED = (Status.NULL, Status.DEFAULTED)
 
 
@@ -37,7 +36,7 @@ def settle(
     as_of_us = block.oldest_as_of_us
     if as_of_us is not None:
         batch.used(as_of_us)
-    if not block.has_nulls and block.row_statuses.tobytes() == _PRESENT * len(block):
+    if block.all_present and not block.has_nulls:
         return block
     for reason, mask in _shortcomings(view, block).items():
         affected = mask if kept is None else mask[kept]

@@ -7,7 +7,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two clocks: a monotonic one for durations and deadlines, a wall clock for event and as-of times."""
+    """A monotonic clock for durations and deadlines, a wall clock for event and as-of times, and what the
+    processor has done."""
 
     def monotonic_s(self) -> float:
         """Return seconds of a clock that never goes back; the same one that the event loop uses."""
@@ -15,6 +16,10 @@ class Clock(Protocol):
 
     def now_us(self) -> int:
         """Return microseconds since 1970-01-01 UTC."""
+        ...
+
+    def thread_cpu_s(self) -> float:
+        """Return the seconds of processor time that the calling thread has used."""
         ...
 
 
@@ -26,6 +31,9 @@ class SystemClock:
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
+
+    def thread_cpu_s(self) -> float:
+        return time.thread_time()
 
 
 class ManualClock:
@@ -40,6 +48,9 @@ class ManualClock:
 
     def now_us(self) -> int:
         return self._now_us
+
+    def thread_cpu_s(self) -> float:
+        return self._monotonic_s
 
     def advance(self, seconds: float) -> None:
         """Move both clocks on by `seconds`."""

@@ -20,7 +20,7 @@ _WEIGHT = 0.2
 
 
 class Estimate:
-    """A decaying mean of one kind of work's duration. Unknown work counts as long, so that its first run
+    """A decaying mean of one kind of work's processor time. Unknown work counts as long, so that its first run
     can't stall the loop."""
 
     __slots__ = ("seconds",)
@@ -61,8 +61,10 @@ class Offload:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, estimate: Estimate, work: Callable[[], T]) -> T:
-        start_s = self._clock.monotonic_s()
+        # Processor time: a thread that is done waits for the interpreter as long as the loop keeps it busy, and
+        # counting that as work would keep short work in threads for ever.
+        start_s = self._clock.thread_cpu_s()
         try:
             return work()
         finally:
-            estimate.observe(self._clock.monotonic_s() - start_s)
+            estimate.observe(self._clock.thread_cpu_s() - start_s)
