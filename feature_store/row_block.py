@@ -26,7 +26,6 @@ from feature_store.types import Status
 from registry.columns import VariableLists
 from registry.dtypes import Scalar
 
-
 _PRESENT = bytes([Status.PRESENT])
 
 

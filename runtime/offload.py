@@ -20,8 +20,8 @@ _WEIGHT = 0.2
 
 
 class Estimate:
-    """A decaying mean of one kind of work's processor time. Unknown work counts as long, so that its first run
-    can't stall the loop."""
+    """A decaying mean of one kind of work's processor time. Unknown work counts as long: its first run may not
+    stall the loop."""
 
     __slots__ = ("seconds",)
 
@@ -61,7 +61,7 @@ class Offload:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, estimate: Estimate, work: Callable[[], T]) -> T:
-        # Processor time: a thread that is done waits for the interpreter as long as the loop keeps it busy, and
+        # Processor time: a thread that is done waits for the interpreter as long as the loop keeps it busy;
         # counting that as work would keep short work in threads for ever.
         start_s = self._clock.thread_cpu_s()
         try:
