@@ -103,10 +103,13 @@ def test_all_processes_end_when_one_is_lost(directory: Path, store: TemporarySto
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("ready ")
-    members = children(process.pid)
-    os.kill(members[-1] if lost == "member" else process.pid, signal.SIGKILL)
-    _, log = process.communicate(timeout=60)  # the pipes close when the last of them has ended
+    try:
+        assert process.stdout.readline().startswith("ready ")
+        members = children(process.pid)
+        os.kill(members[-1] if lost == "member" else process.pid, signal.SIGKILL)
+        _, log = process.communicate(timeout=60)  # the pipes close when the last of them has ended
+    finally:
+        process.kill()
     assert process.returncode == (1 if lost == "member" else -signal.SIGKILL), log
     assert len(members) == 2
 
