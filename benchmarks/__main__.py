@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.machine import machine_facts, versions
-from benchmarks.report import Result, table, write
+from benchmarks.report import Result, problems, table, write
 from benchmarks.rows import Row, selected
 from benchmarks.testbed import Options, Testbed
 
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     write(OUT, results, facts)
     console = Console()
     console.print(table(results))
+    for problem in problems(results):
+        console.print(problem, style="red", soft_wrap=True, markup=False)
     console.print(f"{OUT / 'bench.json'}; every repeat is in bench_raw.json", style="dim", soft_wrap=True)
     return 1 if any(each.figure is None for each in results) else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import forebay
 import numpy as np
+from forebay.types import Status
 from forebay.v1 import features_pb2, values_pb2
 from numpy.typing import NDArray
 
@@ -62,5 +63,5 @@ def _check(testbed: Testbed, places: NDArray[np.int64]) -> None:
     with forebay.Client(testbed.gateway.address) as client:
         table = client.features(testbed.workload.references, item_id=asked)
     for reference in testbed.workload.references:
-        if any(status != "PRESENT" for status in table.statuses(reference)):
+        if any(status != Status.PRESENT for status in table.statuses(reference)):
             raise MeasurementFailed(f"not every value of {reference} is there")

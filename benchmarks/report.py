@@ -45,18 +45,24 @@ def write(directory: Path, results: Sequence[Result], facts: Mapping[str, Any]) 
 
 def table(results: Sequence[Result]) -> Table:
     """Return the table of a run."""
-    shown = Table("name")
+    shown = Table()
+    shown.add_column("name", no_wrap=True)
     for heading in ("figure", "target", "floor", "ours"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("")
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("", no_wrap=True)
     for each in results:
         shown.add_row(each.row.name, *_cells(each))
     return shown
 
 
+def problems(results: Sequence[Result]) -> list[str]:
+    """Return why rows have no figure, a line each."""
+    return [f"{each.row.name}: {each.problem}" for each in results if each.figure is None]
+
+
 def _cells(result: Result) -> tuple[str | Text, ...]:
     if result.figure is None:
-        return ("", _target(result.row), "", "", Text(result.problem, "red"))
+        return ("", _target(result.row), "", "", Text("failed", "red"))
     figure = result.figure
     return (
         f"{figure.value:,.0f}" if figure.floor is None else f"{figure.value:.2f}",
