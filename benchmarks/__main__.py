@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from benchmarks.bench import Bench, Options
 from benchmarks.machine import machine_facts, versions
 from benchmarks.report import Result, problems, table, write
 from benchmarks.rows import Row, selected
-from benchmarks.testbed import Options, Testbed
 
 OUT = Path(__file__).resolve().parent / "out"
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     patterns = [part for text in (*options.patterns, options.only) for part in text.split()]
     try:
-        rows = selected(patterns)
+        rows = selected(patterns, large=options.large)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("patterns", nargs="*", help="rows by name or pattern (predict_*); default: all")
     parser.add_argument("--only", default="", help="more patterns, in one argument")
+    parser.add_argument("--large", action="store_true", help="also the rows that take a million entities")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of floor and ours behind a ratio")
     return parser
@@ -63,11 +64,11 @@ def _measured(rows: Sequence[Row], options: Options) -> list[Result]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(rows) * options.repeats)
         display = _Display(progress, task, options.repeats)
-        with Testbed(OUT / "work", options, display.say, display.tick) as testbed:
+        with Bench(OUT / "work", options, display.say, display.tick) as bench:
             results = []
             for number, row in enumerate(rows):
                 display.begin(number, row.name)
-                results.append(_result(row, testbed))
+                results.append(_result(row, bench))
             return results
 
 
@@ -93,10 +94,10 @@ class _Display:
         self._progress.update(self._task, description=description, completed=self._done + pairs)
 
 
-def _result(row: Row, testbed: Testbed) -> Result:
+def _result(row: Row, bench: Bench) -> Result:
     start_s, load_average = time.perf_counter(), os.getloadavg()[0]
     try:
-        figure, problem = row.measure(testbed), ""
+        figure, problem = row.measure(bench), ""
     except Exception as error:  # noqa: BLE001  a row that fails is told in the table; the others are measured
         figure, problem = None, f"{type(error).__name__}: {error}"
     return Result(row, figure, problem, time.perf_counter() - start_s, load_average)

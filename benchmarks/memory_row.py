@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks.bench import Bench
 from benchmarks.pairs import Figure
 from benchmarks.prepared import forebay
 from benchmarks.processes import run
 from benchmarks.raw_store import RawStore
-from benchmarks.testbed import Testbed
 from benchmarks.workload import APP, write_application
 from runtime.embedded_store import TemporaryStore, server_programs
 
@@ -22,21 +22,21 @@ _VIEWS = ("static", "stream")
 _SETTLE_S = 0.3
 
 
-def bytes_per_entity(testbed: Testbed) -> Figure:
+def bytes_per_entity(bench: Bench) -> Figure:
     """Return the bytes on the server that takes the most, of those that are installed.
 
     A view of ten rows is refreshed first: what a server sets aside once, for its first client and its first
     script, belongs to no entity.
     """
-    directory = testbed.work / "memory"
+    directory = bench.work / "memory"
     shutil.rmtree(directory, ignore_errors=True)
-    file = write_application(directory, replace(testbed.workload, entities=_ENTITIES, clusters=100))
+    file = write_application(directory, replace(bench.workload, entities=_ENTITIES, clusters=100))
     vectors = directory / "vectors.parquet"
     pq.write_table(pq.read_table(vectors).slice(0, 10), vectors)
     facts: dict[str, Any] = {}
     for program in server_programs().values():
         with TemporaryStore(program) as store, RawStore(store.socket) as raw:
-            testbed.say(store.version)
+            bench.say(store.version)
             refresh = forebay(store, directory, "refresh", "run", "--app", APP)
             run(forebay(store, directory, "apply", str(file)), directory)
             run([*refresh, "vector"], directory)

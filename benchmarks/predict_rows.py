@@ -10,70 +10,70 @@ import forebay
 import numpy as np
 from forebay.v1 import prediction_pb2, values_pb2
 
+from benchmarks.bench import Bench, Load, MeasurementFailed
 from benchmarks.floors import bare_run_us, bare_search_us
 from benchmarks.pairs import Figure, Pair, interleaved, median_us, ratio_figure
 from benchmarks.raw_reader import RawReader
 from benchmarks.raw_store import RawStore
 from benchmarks.store_rows import view_keys
-from benchmarks.testbed import Load, MeasurementFailed, Testbed
 from benchmarks.workload import PIPELINE
 
 _METHOD = "/forebay.v1.PredictionService/Predict"
 _PART_S = 0.5
 
 
-def predict_p50(testbed: Testbed) -> Figure:
+def predict_p50(bench: Bench) -> Figure:
     """Predict's p50 at concurrency 1 over the echo's, with what its parts cost bare."""
-    load = _load(testbed)
-    parts = _parts_us(testbed)
-    pairs = _pairs(testbed, load, 1, "p50_us")
+    load = _load(bench)
+    parts = _parts_us(bench)
+    pairs = _pairs(bench, load, 1, "p50_us")
     return ratio_figure(pairs, "us", {"bare_us": parts, **_cpu(pairs)})
 
 
-def predict_rate(testbed: Testbed, concurrency: int) -> Figure:
+def predict_rate(bench: Bench, concurrency: int) -> Figure:
     """Predict's throughput at a concurrency over the echo's."""
-    pairs = _pairs(testbed, _load(testbed), concurrency, "rate_per_s")
+    pairs = _pairs(bench, _load(bench), concurrency, "rate_per_s")
     return ratio_figure(pairs, "/s", _cpu(pairs))
 
 
-def _pairs(testbed: Testbed, load: Load, concurrency: int, measure: str) -> list[Pair]:
-    with testbed.echo(load.response_bytes) as echo:
+def _pairs(bench: Bench, load: Load, concurrency: int, measure: str) -> list[Pair]:
+    with bench.echo(load.response_bytes) as echo:
         return interleaved(
-            lambda: testbed.sample(echo, load, concurrency, measure),
-            lambda: testbed.sample(testbed.gateway, load, concurrency, measure),
-            testbed.options.repeats,
-            testbed.tick,
+            lambda: bench.sample(echo, load, concurrency, measure),
+            lambda: bench.sample(bench.gateway, load, concurrency, measure),
+            bench.options.repeats,
+            bench.tick,
         )
 
 
-def _load(testbed: Testbed) -> Load:
+def _load(bench: Bench) -> Load:
     """Return one request for each entity."""
-    _check(testbed)
+    _check(bench)
     messages = [
         prediction_pb2.PredictRequest(
             pipeline=PIPELINE, inputs={"item_id": values_pb2.Value(int64_value=key)}
         ).SerializeToString()
-        for key in testbed.workload.keys.tolist()
+        for key in bench.workload.keys.tolist()
     ]
-    return testbed.requests("predict", _METHOD, messages)
+    return bench.requests("predict", _METHOD, messages)
 
 
-def _check(testbed: Testbed) -> None:
+def _check(bench: Bench) -> None:
     """Raise MeasurementFailed unless the gateway answers with the entity and its neighbours, in full."""
     key = 42
-    with forebay.Client(testbed.gateway.address) as client:
+    with forebay.Client(bench.gateway.address) as client:
         answer = client.predict(PIPELINE, item_id=key)
     found = [item.entity["item_id"] for item in answer]
-    if len(set(found)) != testbed.workload.neighbours or key not in found or answer.degradations:
+    if len(set(found)) != bench.workload.neighbours or key not in found or answer.degradations:
         raise MeasurementFailed(
             f"Predict answers {len(found)} items, {len(answer.degradations)} degradations"
         )
 
 
-def _parts_us(testbed: Testbed) -> dict[str, float]:
+def _parts_us(bench: Bench) -> dict[str, float]:
     """Return the median microseconds of each part of a prediction, done bare in this process."""
-    testbed.say("bare parts")
-    workload, application = testbed.workload, testbed.prepared
+    bench.say("bare parts")
+    workload, application = bench.workload, bench.prepared
     keys = view_keys(application)
     places = np.random.default_rng(0).integers(workload.entities, size=(10_000, workload.neighbours))
     with RawStore(application.store.socket) as raw:

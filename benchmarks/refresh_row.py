@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from benchmarks.bench import Bench, MeasurementFailed
 from benchmarks.pairs import Figure, Sample, interleaved, ratio_figure
 from benchmarks.prepared import forebay
 from benchmarks.processes import run, run_json
 from benchmarks.raw_store import RawStore
 from benchmarks.store_rows import view_keys
-from benchmarks.testbed import MeasurementFailed, Testbed
 from benchmarks.workload import APP
 from runtime.embedded_store import TemporaryStore
 
@@ -18,20 +18,20 @@ _VIEW = "static"
 _CHUNK = 1_000
 
 
-def refresh_rate(testbed: Testbed) -> Figure:
+def refresh_rate(bench: Bench) -> Figure:
     """The refresh's rows per second, from when it begins to when the rows are live, over the floor's.
 
     The process's start isn't counted; reading Parquet, checks, encoding and publishing are.
     """
-    application = testbed.prepared
+    application = bench.prepared
     keys = view_keys(application)[_VIEW]
     with RawStore(application.store.socket) as raw:
         rows = _rows(raw, keys)
     pairs = interleaved(
         lambda: _pipeline(keys, rows),
         lambda: _refresh(application.directory, len(keys)),
-        testbed.options.repeats,
-        testbed.tick,
+        bench.options.repeats,
+        bench.tick,
     )
     return ratio_figure(pairs, "rows/s", {"rows": len(rows), "row_bytes": len(rows[0])})
 

@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 
+from benchmarks.bench import Bench
 from benchmarks.memory_row import bytes_per_entity
 from benchmarks.pairs import Figure
 from benchmarks.predict_rows import predict_p50, predict_rate
 from benchmarks.read_rows import read_p50
 from benchmarks.refresh_row import refresh_rate
-from benchmarks.testbed import Testbed
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: met when it is at most, or at least, the target. Without a target it is only watched."""
+    """One figure: met when it is at most, or at least, the target. Without a target it is only watched.
+
+    A `large` row takes a million entities, or a peer's own environment; it is left out unless asked for.
+    """
 
     name: str
-    measure: Callable[[Testbed], Figure]
+    measure: Callable[[Bench], Figure]
     at_most: float | None = None
     at_least: float | None = None
+    large: bool = False
 
     def met(self, value: float) -> bool | None:
         """Return whether a value meets the target; None where there is none."""
@@ -44,12 +48,13 @@ ROWS = (
 )
 
 
-def selected(patterns: Sequence[str]) -> list[Row]:
-    """Return the rows that match any of the patterns, all where there is none.
+def selected(patterns: Sequence[str], *, large: bool, rows: Sequence[Row] = ROWS) -> list[Row]:
+    """Return the rows that match any of the patterns, all where there is none; large ones only if asked for.
 
     Raises: ValueError for a pattern that matches no row.
     """
+    there = [row for row in rows if large or not row.large]
     for pattern in patterns:
-        if not any(fnmatchcase(row.name, pattern) for row in ROWS):
-            raise ValueError(f"no row matches {pattern}; there are: {', '.join(row.name for row in ROWS)}")
-    return [row for row in ROWS if not patterns or any(fnmatchcase(row.name, p) for p in patterns)]
+        if not any(fnmatchcase(row.name, pattern) for row in there):
+            raise ValueError(f"no row matches {pattern}; there are: {', '.join(row.name for row in there)}")
+    return [row for row in there if not patterns or any(fnmatchcase(row.name, p) for p in patterns)]

@@ -51,7 +51,7 @@ class Load:
     response_bytes: int = 0
 
 
-class Testbed:
+class Bench:
     """A context in which rows are measured; `work` is a directory that may be kept between runs.
 
     `say` is told what is being done, `tick` how many pairs of the row are done.
@@ -68,7 +68,7 @@ class Testbed:
         self._stack = ExitStack()
         work.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Testbed:
+    def __enter__(self) -> Bench:
         return self
 
     def __exit__(

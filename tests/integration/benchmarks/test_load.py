@@ -1,0 +1,37 @@
+"""The load generator and the echo, as the bench runs them: real processes over loopback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load import read_requests, write_requests
+from benchmarks.processes import ROOT, CommandFailed, Server, run
+
+METHOD = "/forebay.v1.PredictionService/Predict"
+
+
+@pytest.mark.parametrize("concurrency", [1, 32])
+def test_every_call_is_answered_when_an_echo_is_loaded(tmp_path: Path, concurrency: int) -> None:
+    requests = tmp_path / "requests"
+    write_requests(requests, [bytes([number]) * 9_000 for number in range(50)])
+    assert len(read_requests(requests)) == 50
+    echo = [sys.executable, "-m", "benchmarks.echo_server", "--response-bytes", "40000"]
+    with Server(echo, ROOT, tmp_path / "echo.log") as server:
+        address, pid = server.line.split()[1], str(server.pid)
+        load = [sys.executable, "-m", "benchmarks.load", "--address", address, "--path", METHOD]
+        load += ["--requests", str(requests), "--concurrency", str(concurrency), "--watch", pid]
+        report = json.loads(run([*load, "--seconds", "0.4", "--warmup", "0.1"], ROOT))
+    assert report["calls"] > concurrency
+    assert report["failures"] == 0
+    assert report["response_bytes"] == 40_000
+    assert len(report["watched_cpu_us_per_call"]) == 1
+
+
+def test_what_a_server_says_is_told_when_it_ends_before_it_is_ready(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.echo_server"]
+    with pytest.raises(CommandFailed, match="--response-bytes"), Server(command, ROOT, tmp_path / "log"):
+        pass
