@@ -214,7 +214,8 @@ class RowBlock:
 
     def _run_by_feature(self, spec: GatherSpec, program: GatherProgram, out: NDArray[Any]) -> None:
         for name, first in zip(spec.features, program.firsts, strict=True):
-            values = np.nan_to_num(np.asarray(self.column(name).values).reshape(len(self), -1))
+            values = np.nan_to_num(np.asarray(self.column(name).values))
+            values = values if values.ndim > 1 else values[:, np.newaxis]
             out[:, first : first + values.shape[1]] = values
 
     def _slot(self, name: str) -> Slot:

@@ -98,3 +98,13 @@ def test_list_defaults_replace_whole_lists_when_they_are_null() -> None:
     out = np.zeros((3, 4), np.float32)
     reader.decode([*encode(stored, table), None], NOW_US).gather(reader.gather_spec(["v", "w"], [0, 2]), out)
     np.testing.assert_array_equal(out, [[1, np.nan, 1, 2], [7, 8, 3, 4], [7, 8, 3, 4]])
+
+
+def test_no_rows_make_an_empty_matrix_whatever_its_dtype() -> None:
+    stored = schema(1, count="int64", pair="int32[2]")
+    reader = reader_of(stored)
+    spec = reader.gather_spec(["count", "pair"], [0, 1])
+    for dtype in (np.int64, np.float32):
+        out = np.zeros((0, 3), dtype)
+        reader.decode([], NOW_US).gather(spec, out)
+        assert out.shape == (0, 3)
