@@ -93,27 +93,27 @@ def _field_texts(field: KeyField, column: KeyColumn) -> list[str]:
 
 def _checked_strings(field: KeyField, values: list[Any], kinds: set[type]) -> list[str]:
     if not kinds <= {str}:
-        raise _wrong(field, "is text")
+        raise _wrong(field, "must be text")
     if "" in values:
-        raise _wrong(field, "is not empty")
+        raise _wrong(field, "must not be empty")
     if values and max(map(len, values)) * 4 > MAX_KEY_BYTES:
         _check_bytes(field, values)
     texts = string_texts(values)
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
-        raise _wrong(field, "is text that UTF-8 can write") from error
+        raise _wrong(field, "must be text that UTF-8 can write") from error
     return texts
 
 
 def _check_bytes(field: KeyField, values: list[str]) -> None:
     if max(len(value.encode("utf-8", "replace")) for value in values) > MAX_KEY_BYTES:
-        raise _wrong(field, f"has at most {MAX_KEY_BYTES} bytes")
+        raise _wrong(field, f"must have at most {MAX_KEY_BYTES} bytes")
 
 
 def _integers(field: KeyField, values: list[str]) -> list[int]:
     if not all(map(_DECIMAL.fullmatch, values)):
-        raise _wrong(field, "is an integer")
+        raise _wrong(field, "must be an integer")
     return list(map(int, values))
 
 
@@ -121,14 +121,14 @@ def _mixed_integers(field: KeyField, values: list[Any]) -> list[int]:
     """Return Python integers for a list that holds text or numpy integers among them."""
     plain = [value.item() if isinstance(value, np.integer) else value for value in values]
     if not set(map(type, plain)) <= {int, str}:
-        raise _wrong(field, "is an integer")
+        raise _wrong(field, "must be an integer")
     return _integers(field, list(map(str, plain)))
 
 
 def _check_range(field: KeyField, least: int, greatest: int) -> None:
     limit = _LIMITS[field.dtype.scalar]
     if least < -limit or greatest >= limit:
-        raise _wrong(field, f"is within the range of {field.dtype}")
+        raise _wrong(field, f"must be within the range of {field.dtype}")
 
 
 def _wrong(field: KeyField, rule: str) -> InvalidRequest:
