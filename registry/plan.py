@@ -92,6 +92,11 @@ def _differences(path: tuple[str, ...], old: Any, new: Any) -> Iterator[Change]:
         for key in dict.fromkeys([*old, *new]):
             yield from _entry(path, key, old, new)
         return
+    if _are_records(old) and _are_records(new) and len(old) == len(new):
+        for number, (before, after) in enumerate(zip(old, new, strict=True)):
+            inner = path if len(new) == 1 else (*path, str(number))
+            yield from _differences(inner, before, after)
+        return
     yield Change("change", ".".join(path), f"{_short(old)} -> {_short(new)}")
 
 
@@ -107,12 +112,16 @@ def _entry(path: tuple[str, ...], key: str, old: dict[str, Any], new: dict[str, 
         yield from _differences(inner, old[key], new[key])
 
 
+def _are_records(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
 _DETAIL_LIMIT = 80
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        text = ", ".join(str(key) for key in value)
+        text = ", ".join(str(key) for key, item in value.items() if item not in (None, {}, []))
     elif isinstance(value, list):
         text = "[" + ", ".join(_short(item) for item in value) + "]"
     else:

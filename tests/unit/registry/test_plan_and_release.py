@@ -52,10 +52,26 @@ def test_changes_are_told_by_entry_and_by_value() -> None:
     assert kinds == [
         ("remove", "indexes.movies"),
         ("add", "indexes.films"),
-        ("change", "pipelines.movies_for_user.retrieve"),
+        ("change", "pipelines.movies_for_user.retrieve.index"),
         ("change", "pipelines.movies_for_user.select.top"),
     ]
+    assert found[-2].detail == "movies -> films"
     assert found[-1].detail == "10 -> 5"
+
+
+def test_a_change_in_a_view_to_hydrate_is_told_by_its_value() -> None:
+    text = changed("{view: movie_profile, required: true}", "{view: movie_profile, required: false}")
+
+    [change] = diff(PLAN, application(text))
+
+    assert change.path == "pipelines.movies_for_user.hydrate_candidates.required"
+    assert change.detail == "True -> False"
+
+
+def test_what_an_entry_leaves_out_is_not_told() -> None:
+    [view] = [change for change in diff(None, application()) if change.path == "views.user_taste"]
+
+    assert view.detail == "entity, batch, max_age, features"
 
 
 def test_everything_is_added_when_there_is_no_plan() -> None:
