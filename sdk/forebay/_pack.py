@@ -237,8 +237,19 @@ def _flat(elements: list[Any], shape: tuple[int, ...], scalar: Scalar, field: st
     try:
         data = struct.pack(f"<{len(elements)}{scalar.code}", *elements)
     except (struct.error, OverflowError, TypeError) as error:
-        raise _mismatch(field, DType(scalar), str(error)) from error
+        raise _mismatch(field, DType(scalar), _unfit(elements, scalar)) from error
     return pb.Tensor(dtype=scalar.number, shape=shape, data=data)
+
+
+def _unfit(elements: Iterable[Any], scalar: Scalar) -> str:
+    """What the first element is that `struct` can't pack; its own words name format codes."""
+    for element in elements:
+        try:
+            struct.pack(f"<{scalar.code}", element)
+        except (struct.error, OverflowError, TypeError):
+            is_number = isinstance(element, int) or (isinstance(element, float) and scalar in FLOATS)
+            return "a larger number" if is_number else f"a {type(element).__name__}"
+    return "another type"
 
 
 def _require_bools(elements: list[Any], scalar: Scalar, field: str) -> None:

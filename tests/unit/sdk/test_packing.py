@@ -184,3 +184,17 @@ def test_empty_column_has_no_rows() -> None:
     for dtype in ("float32", "string", "int64[]", "float32[3]"):
         view = ColumnView(_pack.column("c", [], DType.parse(dtype), "c"))
         assert len(view.values) == len(view) == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "got"),
+    [
+        ("int32", [1, 2**40], "a larger number"),
+        ("int32", [1, 1.5], "a float"),
+        ("float32", [1.0, "x"], "a str"),
+        ("float32", [1.0, 1e300], "a larger number"),
+    ],
+)
+def test_refusal_says_what_was_given_in_pythons_words(dtype: str, rows: list[Any], got: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^features.x: expected {dtype}, got {got}$"):
+        _pack.column("x", rows, DType.parse(dtype), "features.x")
