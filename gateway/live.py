@@ -59,7 +59,9 @@ class LiveRelease:
                         f"no application {self._registry.app} is applied; run `forebay apply FILE`"
                     )
                 changed = self._release is None or number != self._release.number
-                if changed and await self._load(await self._registry.release(number)):
+                if not changed:
+                    self._answered()
+                elif await self._load(await self._registry.release(number)):
                     await on_swap(self.current)
             except NotUsable:
                 raise
@@ -96,6 +98,12 @@ class LiveRelease:
             for name, reason in broken.items()
             if name in working
         )
+
+    def _answered(self) -> None:
+        """Forget a failure that is over: the registry answers, and the newest release is in service."""
+        if self.pending_error:
+            logger.info("the registry can be read again")
+        self.pending_error = ""
 
     def _refuse(self, reason: str) -> None:
         """Keep the reason, and log it once: the attempt is made again at every poll."""

@@ -84,8 +84,10 @@ async def test_a_store_that_resets_or_vanishes_is_unavailable_until_it_is_back(
         await asyncio.sleep(0.05)
         with pytest.raises(forebay.Unavailable):
             await client.predict("items_for_user", user_id=2, timeout_s=1.0)
+        assert "can't be read" in await asyncio.to_thread(pending_error, gateway)
         proxy.refuse = False
         assert len(await until_answered(client)) == 5
+        await asyncio.to_thread(until_nothing_is_pending, gateway)
 
 
 async def test_a_black_hole_is_noticed_and_the_socket_replaced(
@@ -198,11 +200,18 @@ def test_a_broken_index_or_model_is_refused_and_the_old_one_serves(
 
 def pending_error(gateway: ServedApplication) -> str:
     """Return why the newest release isn't served, once the gateway has tried it."""
+    return next((error for error in pending_errors(gateway) if error), "")
+
+
+def until_nothing_is_pending(gateway: ServedApplication) -> None:
+    """Wait until the gateway reports no error of its release."""
+    assert "" in pending_errors(gateway)
+
+
+def pending_errors(gateway: ServedApplication) -> Iterator[str]:
+    """Yield what the gateway says, every tenth of a second for ten seconds."""
     with grpc.insecure_channel(gateway.admin) as channel:
         describe = channel.unary_unary("/forebay.v1.AdminService/DescribeServer", None, None)
         for _ in range(100):
-            described = admin_pb2.DescribeServerResponse.FromString(describe(b"", timeout=5))
-            if described.pending_release_error:
-                return described.pending_release_error
+            yield admin_pb2.DescribeServerResponse.FromString(describe(b"", timeout=5)).pending_release_error
             time.sleep(0.1)
-    raise AssertionError("the gateway took the broken release")
