@@ -36,7 +36,8 @@ def checked_queries(
         raise InvalidRequest(f"k is at least 1 and at most {MAX_K:,}", field="k")
     if not is_in_range(queries):
         raise InvalidRequest(
-            f"every component is a finite number of magnitude {MAX_COMPONENT:g} at most", field="vector"
+            f"vector: every component must be a finite number of magnitude {MAX_COMPONENT:g} at most",
+            field="vector",
         )
     if metric is not Metric.COSINE:
         return np.ascontiguousarray(queries)

@@ -124,7 +124,7 @@ def _integer(value: pb.Value, kind: str, declared: InputField) -> InputValue | N
     elif kind == "string_value" and declared.is_key:
         # JSON transcoders send 64-bit integers as text.
         if _INTEGER.fullmatch(value.string_value) is None:
-            raise _wrong(declared, "a text that is no integer")
+            raise _wrong(declared, "text that is no integer")
         number = int(value.string_value)
     else:
         raise _wrong(declared, kind.removesuffix("_value"))

@@ -45,8 +45,8 @@ def _float_mismatch(value: Any, scalar: Scalar) -> str | None:
 
 def _integer_mismatch(value: Any, scalar: Scalar) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
-        unit = ", in microseconds since 1970," if scalar is Scalar.TIMESTAMP else ""
-        return f"must be a whole number{unit} not {shown(value)}"
+        unit = ", in microseconds since 1970" if scalar is Scalar.TIMESTAMP else ""
+        return f"must be a whole number{unit}, not {shown(value)}"
     limits = np.iinfo(np.int32 if scalar is Scalar.INT32 else np.int64)
     return None if limits.min <= value <= limits.max else f"is out of the range of {scalar.value}"
 
