@@ -46,7 +46,9 @@ def run_processes(settings: Settings, store_url: str, ready: Callable[[Addresses
         serving = [address for address in addresses if address is not None]
         if len(serving) == len(family.members):
             ready(serving[0])
-            wait([member.process.sentinel for member in family.members])
+            ended = wait([member.process.sentinel for member in family.members])
+            if not family.was_asked:
+                _tell_of([member for member in family.members if member.process.sentinel in ended])
         family.stop()
         for member in family.members:
             member.process.join()
@@ -80,6 +82,14 @@ class _Family:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         self.was_asked = True
         self.stop()
+
+
+def _tell_of(lost: list[Member]) -> None:
+    for member in lost:
+        member.process.join()
+        code = member.process.exitcode or 0
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        click.echo(f"error: process {member.process.pid} ended {how}; the others are ended too", err=True)
 
 
 def _spawned(settings: Settings, store_url: str, bind: str, number: int) -> Member:

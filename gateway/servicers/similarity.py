@@ -34,15 +34,16 @@ class SimilarityServicer:
             request.k,
             _NO_BUDGET.deadline(call.deadline, call.started_s),
         )
+        call.provenance = prediction_pb2.Provenance(
+            prediction_id=f"{random.getrandbits(128):032x}",
+            release=release.number,
+            index=request.index,
+            index_version=found.version,
+            cache=prediction_pb2.CACHE_OUTCOME_OFF,
+            trace_id=call.trace_id,
+        )
         return pb.FindSimilarResponse(
             entities=[column(found.key_name, found.keys, found.key_scalar)],
             scores=column("score", found.scores, Scalar.FLOAT32),
-            provenance=prediction_pb2.Provenance(
-                prediction_id=f"{random.getrandbits(128):032x}",
-                release=release.number,
-                index=request.index,
-                index_version=found.version,
-                cache=prediction_pb2.CACHE_OUTCOME_OFF,
-                trace_id=call.trace_id,
-            ),
+            provenance=call.provenance,
         )
