@@ -74,8 +74,9 @@ async def serve(
         gateway = _gateway_server(settings, connection, live, offload, recent, clock)
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, recent, settings.app, clock.now_us()))
-        addresses = Addresses(await gateway.start(), await admin.start())
+        stack.push_async_callback(gateway.aclose)
         stack.push_async_callback(admin.aclose)
+        addresses = Addresses(await gateway.start(), await admin.start())
         stack.push_async_callback(gateway.drain)
 
         announced = False

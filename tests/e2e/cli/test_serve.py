@@ -62,6 +62,14 @@ def test_trace_draws_the_request_of_that_prediction_id(server: ServedApplication
     ]
 
 
+def test_trace_finds_a_search_by_the_id_that_its_answer_carries(server: ServedApplication) -> None:
+    with forebay.Client(server.gateway, timeout_s=10) as client:
+        found = client.similar("items", item_id=110)
+    drawn = server.forebay("trace", found.provenance.prediction_id, "--admin", server.admin)
+    assert drawn.returncode == 0
+    assert "SimilarityService/FindSimilar" in drawn.stdout
+
+
 def test_trace_lists_requests_for_people_and_programs(server: ServedApplication) -> None:
     answer = predict(server.gateway)
     listed = server.forebay("trace", "--list", "--admin", server.admin)
@@ -77,10 +85,13 @@ def test_trace_says_so_when_the_id_is_unknown(server: ServedApplication) -> None
     assert "remembers no request of that id" in ended.stderr
 
 
-def test_port_in_use_is_an_error_and_an_exit_code(server: ServedApplication) -> None:
-    ended = server.forebay("serve", "--app", "tiny", "--bind", server.gateway, "--admin", "127.0.0.1:0")
+@pytest.mark.parametrize("port", ["gateway", "admin"])
+def test_port_in_use_is_an_error_and_an_exit_code(server: ServedApplication, port: str) -> None:
+    free = "127.0.0.1:0"
+    bind, admin = (server.gateway, free) if port == "gateway" else (free, server.admin)
+    ended = server.forebay("serve", "--app", "tiny", "--bind", bind, "--admin", admin)
     assert ended.returncode == 1
-    assert server.gateway in ended.stderr
+    assert f"can't bind {getattr(server, port)}" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -112,6 +123,8 @@ def test_all_processes_end_when_one_is_lost(directory: Path, store: TemporarySto
         process.kill()
     assert process.returncode == (1 if lost == "member" else -signal.SIGKILL), log
     assert len(members) == 2
+    if lost == "member":
+        assert f"process {members[-1]} ended by SIGKILL" in log
 
 
 def children(pid: int) -> list[int]:
