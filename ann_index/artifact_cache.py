@@ -34,7 +34,7 @@ class ArtifactCache:
         Raises: Corrupt naming the file and what differs; OSError where the disk fails.
         Cost: one read of the file, or one read and one write.
         """
-        self._check_size(source, size_bytes)
+        check_size(source, size_bytes)
         path = self._directory / sha256
         if _hash_of(path) == sha256:
             os.utime(path)  # evict() takes the least recently fetched first
@@ -61,14 +61,6 @@ class ArtifactCache:
             removed += 1
         return removed
 
-    def _check_size(self, source: Path, size_bytes: int) -> None:
-        try:
-            actual = source.stat().st_size
-        except FileNotFoundError as error:
-            raise Corrupt(f"the snapshot has no {source.name}") from error
-        if actual != size_bytes:
-            raise Corrupt(f"{source.name} has {actual:,} bytes instead of {size_bytes:,}")
-
     def _copy(self, source: Path, sha256: str, path: Path) -> None:
         """Copy and hash in one pass; the name appears only when all of it is on disk and right."""
         descriptor, name = tempfile.mkstemp(prefix=".copy-", dir=self._directory)
@@ -93,6 +85,16 @@ class ArtifactCache:
                     path.unlink()
             except FileNotFoundError:  # its owner renamed it, or another process cleans up as well
                 continue
+
+
+def check_size(source: Path, size_bytes: int) -> None:
+    """Check that a file of a snapshot is there and whole. Raises: Corrupt."""
+    try:
+        actual = source.stat().st_size
+    except FileNotFoundError as error:
+        raise Corrupt(f"the snapshot has no {source.name}") from error
+    if actual != size_bytes:
+        raise Corrupt(f"{source.name} has {actual:,} bytes instead of {size_bytes:,}")
 
 
 def _copy_hashed(origin: BinaryIO, target: BinaryIO) -> str:

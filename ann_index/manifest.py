@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from forebay.errors import Corrupt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ann_index.artifact_cache import check_size
 from ann_index.entity_keys import key_file_names
 from ann_index.types import Metric
 from registry.definitions import PublishIf
@@ -149,6 +150,15 @@ def read_manifest(directory: Path) -> Manifest:
     if len(text) > MAX_MANIFEST_BYTES:
         raise Corrupt(f"{MANIFEST_FILE} is larger than {MAX_MANIFEST_BYTES:,} bytes")
     return Manifest.from_json(text)
+
+
+def check_files(directory: Path, manifest: Manifest) -> None:
+    """Check that the snapshot's files are there and as long as its manifest says; a load also hashes them.
+
+    Raises: Corrupt.
+    """
+    for name, facts in manifest.files.items():
+        check_size(directory / name, facts.size_bytes)
 
 
 def _digest(body: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 snapshot_load.py, described by manifest.py.
 """
 
-from ann_index.manifest import Manifest, read_manifest
+from ann_index.manifest import Manifest, check_files, read_manifest
 from ann_index.snapshot_build import SnapshotSpec, build_snapshot, index_directory, list_versions
 from ann_index.snapshot_load import Snapshot, load_snapshot
 
@@ -11,6 +11,7 @@ __all__ = [
     "Snapshot",
     "SnapshotSpec",
     "build_snapshot",
+    "check_files",
     "index_directory",
     "list_versions",
     "load_snapshot",

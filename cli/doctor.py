@@ -8,14 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from forebay.errors import Error
-from model_server.repository import ModelRepository
+from forebay.errors import Corrupt, Error
 from rich.text import Text
 
+from ann_index.snapshot import check_files, read_manifest
 from cli.checks import Check, State, machine_checks
 from cli.console import instant, print_json, stdout
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, applications, open_target
+from model_server.repository import ModelRepository
 from registry.plan import Plan
 from registry.release import Release
 from runtime.settings import Settings
@@ -106,12 +107,23 @@ def _indexes(plan: Plan, live: Release, target: Target) -> list[Check]:
             checks.append(Check(f"index {name}", "warn", "no version is live", fix))
             continue
         directory = target.settings.artifacts / target.app / "indexes" / name / entry.version
-        if directory.is_dir():
-            checks.append(Check(f"index {name}", "ok", f"version {entry.version}"))
-        else:
-            problem = f"version {entry.version} is live, but not in {directory}"
+        problem = _snapshot_problem(directory)
+        if problem:
+            problem = f"version {entry.version} is live, but {problem}"
             checks.append(Check(f"index {name}", "fail", problem, f"correct --artifacts, or {fix}"))
+        else:
+            checks.append(Check(f"index {name}", "ok", f"version {entry.version}"))
     return checks
+
+
+def _snapshot_problem(directory: Path) -> str:
+    if not directory.is_dir():
+        return f"not in {directory}"
+    try:
+        check_files(directory, read_manifest(directory))
+    except Corrupt as error:
+        return f"broken in {directory}: {error.message}"
+    return ""
 
 
 def _models(plan: Plan, live: Release) -> list[Check]:

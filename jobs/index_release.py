@@ -8,7 +8,7 @@ from pathlib import Path
 
 from forebay.errors import Corrupt, NotFound, NotUsable
 
-from ann_index.snapshot import Manifest, index_directory, list_versions, read_manifest
+from ann_index.snapshot import Manifest, check_files, index_directory, list_versions, read_manifest
 from jobs.index_build import IndexBuilder, check_bar, index_definition, view_of_index
 from jobs.progress import Progress
 from jobs.refused import Refused
@@ -127,9 +127,11 @@ class IndexReleases:
             known = ", ".join(_by_number(list_versions(directory))) or "none"
             raise NotFound(f"index {index} has no version {version}; there are these: {known}")
         try:
-            return read_manifest(directory / version)
+            manifest = read_manifest(directory / version)
+            check_files(directory / version, manifest)
         except Corrupt as error:
             raise Corrupt(f"index {index} {version}: {error.message}") from error
+        return manifest
 
     def _states(self, app: str, live: Release, index: str) -> list[VersionState]:
         entry = live.indexes.get(index)
@@ -156,10 +158,13 @@ def _check_basis(application: Application, release: Release, manifest: Manifest)
 
 
 def _read_state(directory: Path, index: str, version: str, live: str) -> VersionState:
+    manifest, problem = None, ""
     try:
-        return VersionState(index, version, version == live, read_manifest(directory / version))
+        manifest = read_manifest(directory / version)
+        check_files(directory / version, manifest)
     except Corrupt as error:
-        return VersionState(index, version, version == live, None, error.message)
+        problem = error.message
+    return VersionState(index, version, version == live, manifest, problem)
 
 
 def _by_number(versions: Sequence[str]) -> list[str]:
