@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay.errors import NotFound, NotUsable
+from forebay.errors import InvalidRequest, NotFound, NotUsable
 
 from ann_index.snapshot import Manifest, SnapshotSpec, build_snapshot, index_directory
 from ann_index.types import Metric
@@ -68,17 +68,20 @@ class IndexBuilder:
             source=f"{definition.vector} of generation {released.generation}",
         )
         directory = index_directory(self.artifacts, plan.app, index)
-        return await in_thread(
-            build_snapshot,
-            directory,
-            spec,
-            vectors.keys,
-            vectors.values,
-            clock=self.clock,
-            settings=self.settings,
-            target_recall=definition.publish_if.recall_at_10,
-            progress=progress,
-        )
+        try:
+            return await in_thread(
+                build_snapshot,
+                directory,
+                spec,
+                vectors.keys,
+                vectors.values,
+                clock=self.clock,
+                settings=self.settings,
+                target_recall=definition.publish_if.recall_at_10,
+                progress=progress,
+            )
+        except InvalidRequest as error:
+            raise NotUsable(f"index {index}: {error.message}") from error
 
     async def _vectors(self, plan: Plan, view: FeatureView, released: ViewRelease, feature: str) -> Vectors:
         if len(view.key) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -213,6 +214,16 @@ def test_doctor_fails_when_a_live_model_is_gone(run: Forebay, file: Path) -> Non
     ended = run("doctor")
     assert ended.returncode == 1
     assert "FAIL  model ranker" in ended.stdout
+
+
+def test_doctor_fails_when_the_live_index_is_truncated(run: Forebay, file: Path) -> None:
+    prepare(run, file)
+    [index] = Path.cwd().glob("**/indexes/items/1/index.faiss")
+    index.chmod(0o644)
+    os.truncate(index, 100)
+    ended = run("doctor")
+    assert ended.returncode == 1
+    assert "FAIL  index items: version 1 is live, but broken" in ended.stdout
 
 
 def test_processes_share_the_embedded_store_when_no_url_is_set(tmp_path: Path, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,27 @@ async def test_list_says_why_a_version_cannot_be_used(shop: Any) -> None:
     assert fine.manifest.count == 300
     with pytest.raises(Corrupt, match=r"index items 1: manifest.json"):
         await shop.indexes.publish("items", "1", same_space=False)
+
+
+async def test_a_truncated_version_is_listed_so_and_not_published(shop: Any) -> None:
+    await shop.refresh(*SPACE)
+    await shop.build_index()
+    file = directory(shop) / "1" / "index.faiss"
+    file.chmod(0o644)
+    os.truncate(file, 100)
+    [broken] = await shop.indexes.versions("items")
+    assert broken.problem.startswith("index.faiss has 100 bytes instead of ")
+    assert broken.manifest.count == 300
+    with pytest.raises(Corrupt, match=r"index items 1: index.faiss has 100 bytes"):
+        await shop.indexes.publish("items", "1", same_space=False)
+
+
+async def test_the_index_is_named_when_its_vectors_cannot_be_searched(shop: Any) -> None:
+    shop.write_items(embedding=[[0.0] * 8 for _ in range(300)])
+    await shop.apply(lambda text: text.replace("metric: inner_product", "metric: cosine"))
+    await shop.refresh(*SPACE)
+    with pytest.raises(NotUsable, match="index items: 300 of 300 vectors are zero"):
+        await shop.build_index()
 
 
 async def test_missing_version_is_named_with_those_there_are(shop: Any) -> None:
