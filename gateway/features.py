@@ -57,7 +57,7 @@ class FeatureReads:
                 )
             reader = readers.get(view)
             if reader is None:
-                reader = readers[view] = release.reader(view)
+                reader = readers[view] = _reader(release, view)
             if feature not in reader.features:
                 raise NotFound(f"view {view} has no feature {feature!r}", field="features")
         keys = {reader.view.key for reader in readers.values()}
@@ -102,6 +102,13 @@ class FeatureReads:
             if name not in blocks:
                 blocks[name] = reader.decode([None] * len(texts), now_us)
         return blocks
+
+
+def _reader(release: CompiledRelease, view: str) -> ViewReader:
+    try:
+        return release.reader(view)
+    except NotFound as error:
+        raise NotFound(f"features: {view!r}: {error.message}", field="features") from error
 
 
 def _key(readers: Mapping[str, ViewReader]) -> tuple[KeyField, ...]:

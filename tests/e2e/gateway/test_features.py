@@ -68,7 +68,7 @@ def test_a_prediction_sees_what_was_written(client: forebay.Client) -> None:
 @pytest.mark.parametrize(
     ("features", "keys", "error", "text"),
     [
-        (["nowhere.price"], {"item_id": [1]}, forebay.NotFound, "item_profile"),
+        (["nowhere.price"], {"item_id": [1]}, forebay.NotFound, "^features: 'nowhere': .*item_profile"),
         (["item_profile.nothing"], {"item_id": [1]}, forebay.NotFound, "nothing"),
         (["price"], {"item_id": [1]}, forebay.InvalidRequest, "view.feature"),
         ([], {"item_id": [1]}, forebay.InvalidRequest, "features"),
