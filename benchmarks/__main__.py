@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ from benchmarks.report import Result, problems, table, write
 from benchmarks.rows import Row, selected
 
 OUT = Path(__file__).resolve().parent / "out"
+_WIDTH = 110
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,9 +41,17 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": options.seconds,
         "repeats": options.repeats,
     }
-    results = _measured(rows, Options(options.seconds, options.repeats))
-    write(OUT, results, facts)
+    OUT.mkdir(exist_ok=True)
+    with (OUT / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write("another bench runs in this checkout: two would measure each other\n")
+            return 1
+        results = _measured(rows, Options(options.seconds, options.repeats))
+        write(OUT, results, facts)
     console = Console()
+    console.width = max(console.width, _WIDTH)  # a pipe has 80 columns, which cut the figures
     console.print(table(results))
     for problem in problems(results):
         console.print(problem, style="red", soft_wrap=True, markup=False)
