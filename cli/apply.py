@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 from forebay.errors import InvalidRequest
-from model_server.repository import ModelRepository
 from rich.text import Text
 
 from cli.console import print_json, stderr, stdout
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, open_target, who
 from jobs.refused import Refused
+from model_server.repository import ModelRepository
 from registry.application_file import ApplicationFile, load_application_file
 from registry.evolution import evolution_problems
 from registry.plan import Change, diff

@@ -9,8 +9,6 @@ from enum import Enum
 
 import numpy as np
 from forebay.errors import NotFound, NotUsable
-from model_server.outputs import OutputColumn
-from model_server.runner import ModelRunner
 
 from ann_index.snapshot import Snapshot
 from feature_store.codec import GatherSpec, ViewReader
@@ -18,6 +16,8 @@ from feature_store.schema import FeatureView
 from feature_store.types import KeyField
 from gateway.budget import Budget
 from gateway.inputs import InputSchema
+from model_server.outputs import OutputColumn
+from model_server.runner import ModelRunner
 from registry.dtypes import Scalar
 from runtime.offload import Estimate
 
