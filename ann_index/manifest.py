@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ann_index.artifact_cache import check_size
 from ann_index.entity_keys import key_file_names
 from ann_index.types import Metric
-from registry.definitions import PublishIf
+from registry.definitions import Index, PublishIf
 from registry.dtypes import Scalar
 
 FORMAT_VERSION = 1
@@ -101,6 +101,19 @@ class Manifest(Part):
                 f"p99 of a single search is {latency.p99_us / 1000:.3f} ms; {publish_if.p99_ms:g} is allowed"
             )
         return reasons
+
+    def misfit(self, declared: Index) -> str:
+        """Return why the snapshot is not of the index as it is declared now; empty when it is."""
+        for what, built, wanted in (
+            ("metric", self.metric.value, declared.metric),
+            ("entity", self.entity, declared.entity),
+        ):
+            if built != wanted:
+                return (
+                    f"version {self.version} was built for the {what} {built}, and {wanted} is declared: "
+                    f"run `forebay index build {self.index}`"
+                )
+        return ""
 
     @property
     def effort(self) -> int:

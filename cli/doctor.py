@@ -17,6 +17,7 @@ from cli.console import instant, print_json, stdout
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, applications, open_target
 from model_server.repository import ModelRepository
+from registry.definitions import Index
 from registry.plan import Plan
 from registry.release import Release
 from runtime.settings import Settings
@@ -100,14 +101,14 @@ def _views(plan: Plan, live: Release) -> list[Check]:
 
 def _indexes(plan: Plan, live: Release, target: Target) -> list[Check]:
     checks: list[Check] = []
-    for name in plan.application.indexes:
+    for name, declared in plan.application.indexes.items():
         entry = live.indexes.get(name)
         fix = f"run `forebay index build {name}`"
         if entry is None:
             checks.append(Check(f"index {name}", "warn", "no version is live", fix))
             continue
         directory = target.settings.artifacts / target.app / "indexes" / name / entry.version
-        problem = _snapshot_problem(directory)
+        problem = _snapshot_problem(directory, declared)
         if problem:
             problem = f"version {entry.version} is live, but {problem}"
             checks.append(Check(f"index {name}", "fail", problem, f"correct --artifacts, or {fix}"))
@@ -116,14 +117,15 @@ def _indexes(plan: Plan, live: Release, target: Target) -> list[Check]:
     return checks
 
 
-def _snapshot_problem(directory: Path) -> str:
+def _snapshot_problem(directory: Path, declared: Index) -> str:
     if not directory.is_dir():
         return f"not in {directory}"
     try:
-        check_files(directory, read_manifest(directory))
+        manifest = read_manifest(directory)
+        check_files(directory, manifest)
     except Corrupt as error:
         return f"broken in {directory}: {error.message}"
-    return ""
+    return manifest.misfit(declared)
 
 
 def _models(plan: Plan, live: Release) -> list[Check]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from forebay.errors import Error, NotUsable
-from model_server.outputs import OutputColumn
-from model_server.signature import check_signature
 
 from ann_index.snapshot import Snapshot
 from feature_store.codec import ViewReader
@@ -32,6 +30,8 @@ from gateway.plan import (
     ViewPart,
 )
 from gateway.shelf import Shelf
+from model_server.outputs import OutputColumn
+from model_server.signature import check_signature
 from registry.definitions import Application, split_column
 from registry.dtypes import DType
 from registry.pipeline_definitions import HydrateView, Pipeline
@@ -85,14 +85,20 @@ def _snapshots(
 ) -> tuple[dict[str, Snapshot], dict[str, str]]:
     snapshots: dict[str, Snapshot] = {}
     broken: dict[str, str] = {}
-    for name in application.indexes:
+    for name, declared in application.indexes.items():
         if name not in release.indexes:
             broken[name] = f"no version is published; run `forebay index build {name}`"
             continue
         try:
-            snapshots[name] = shelf.snapshot(name, release.indexes[name].version)
+            snapshot = shelf.snapshot(name, release.indexes[name].version)
         except Error as error:
             broken[name] = error.message
+            continue
+        misfit = snapshot.manifest.misfit(declared)
+        if misfit:
+            broken[name] = misfit
+        else:
+            snapshots[name] = snapshot
     return snapshots, broken
 
 

@@ -99,6 +99,10 @@ class IndexReleases:
     async def _make_live(
         self, plan: Plan, manifest: Manifest, *, same_space: bool, why: str = "publish"
     ) -> Release:
+        misfit = manifest.misfit(plan.application.indexes[manifest.index])
+        if misfit:
+            raise Refused(f"index {manifest.index}: {misfit}")
+
         def change(release: Release) -> Release:
             if not same_space:
                 _check_basis(plan.application, release, manifest)

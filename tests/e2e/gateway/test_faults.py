@@ -190,8 +190,17 @@ def test_a_broken_index_or_model_is_refused_and_the_old_one_serves(
         after = client.predict("items_for_user", user_id=2, timeout_s=5.0)
         assert after.provenance.index_version == before.provenance.index_version
 
+        application = directory / "app/tiny.yaml"
+        text = application.read_text()
+        application.write_text(text.replace("metric: inner_product", "metric: l2"))
+        assert gateway.forebay("apply", str(application)).returncode == 0
+        assert "was built for the metric inner_product, and l2 is declared" in pending_error(gateway)
+        application.write_text(text)
+        assert gateway.forebay("apply", str(application)).returncode == 0
+        until_nothing_is_pending(gateway)
+
         write_linear_model(directory / "app/models/ranker/2/model.onnx", WEIGHTS["risk"][:3])
-        applied = gateway.forebay("apply", str(directory / "app/tiny.yaml"), "--set-traffic")
+        applied = gateway.forebay("apply", str(application), "--set-traffic")
         if applied.returncode == 0:
             assert "ranker" in pending_error(gateway)
         after = client.predict("items_for_user", user_id=2, timeout_s=5.0)

@@ -159,6 +159,15 @@ async def test_list_says_why_a_version_cannot_be_used(shop: Any) -> None:
         await shop.indexes.publish("items", "1", same_space=False)
 
 
+async def test_a_version_of_another_metric_is_refused(shop: Any) -> None:
+    await shop.refresh(*SPACE)
+    for _ in range(2):
+        await shop.build_index()
+    await shop.apply(lambda text: text.replace("metric: inner_product", "metric: l2"))
+    with pytest.raises(Refused, match="version 1 was built for the metric inner_product, and l2 is declared"):
+        await shop.indexes.publish("items", "1", same_space=False)
+
+
 async def test_a_truncated_version_is_listed_so_and_not_published(shop: Any) -> None:
     await shop.refresh(*SPACE)
     await shop.build_index()
