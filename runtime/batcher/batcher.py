@@ -1,0 +1,289 @@
+"""Runs submissions in batches: the asyncio part, which wakes those who wait. What runs when is decided in
+`schedule` and `policy`."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass
+from math import inf
+from typing import Generic, TypeVar
+
+from forebay.deadline import NEVER, Deadline
+from forebay.errors import DeadlineExceeded, Error, Internal, Overloaded, Unavailable
+
+from runtime.batcher.entry import Criticality, Entry
+from runtime.batcher.limits import BatchLimits
+from runtime.batcher.schedule import RunningBatch, Schedule
+from runtime.batcher.stats import BatcherStats
+from runtime.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_SWEEP_INTERVAL_S = 0.001
+"""Shortest time between two sweeps; a deadline is enforced at most this much late, plus the loop's lag."""
+
+
+@dataclass(slots=True, eq=False)
+class _Member(Entry, Generic[Item, Result]):
+    """A submission. Its future may be done at any time: its submitter was cancelled, its deadline passed."""
+
+    item: Item
+    future: asyncio.Future[Result]
+
+    def gone(self) -> bool:
+        return self.future.done()
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs what is submitted concurrently as one batch.
+
+    While nothing runs a submission starts a batch at once; nobody ever waits for company. While batches run,
+    submissions queue, and the next batch takes from them by criticality and deadline (`policy.choose`). The
+    members of a first batch are taken when its task starts, so that submissions of one turn of the loop
+    share it.
+
+    `run` gets the items of a batch, which all have the same key, and returns as many results in their order;
+    an `Error` among them fails only its own submission. It runs in a task of the batcher's, in the context in
+    which the batcher was made: nothing that happens to a submitter reaches it. It must end by itself; what
+    comes after the members' deadlines is dropped.
+
+    Cost: two turns of the loop, one task per busy period, one timer in all.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Error]]],
+        clock: Clock,
+        limits: BatchLimits | None = None,
+        *,
+        max_running: int = 1,
+    ) -> None:
+        self.stats = BatcherStats()
+        self._run = run
+        self._clock = clock
+        self._limits = limits or BatchLimits()
+        self._max_running = max_running
+        self._schedule: Schedule[_Member[Item, Result]] = Schedule(self._limits, max_running)
+        self._context = copy_context()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._starting = False
+        self._closed = False
+        self._sweep_s = inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def submit(
+        self,
+        item: Item,
+        *,
+        key: Hashable = None,
+        rows: int = 1,
+        deadline: Deadline = NEVER,
+        criticality: Criticality = Criticality.DEFAULT,
+    ) -> Result:
+        """Return the result of `item` once a batch that it was in has run.
+
+        Raises: the `Error` that `run` returned for it, or a copy of what `run` raised; DeadlineExceeded when
+        its deadline passes first, or can't be met by the estimate; Overloaded when the queue is too long, or
+        it had to give way to somebody more critical; Unavailable when the batcher is closed.
+        Cancellation: takes it out of the queue, or its result is dropped; nobody else is affected.
+        """
+        loop = asyncio.get_running_loop()
+        now_s = self._clock.monotonic_s()
+        deadline_s = deadline.at_s
+        due_s = min(deadline_s, now_s + self._limits.patience_s)
+        member: _Member[Item, Result] = _Member(
+            key, criticality, rows, now_s, deadline_s, due_s, False, item, loop.create_future()
+        )
+        self._enqueue(member, now_s)
+        if not self._starting and len(self._workers) < self._max_running:
+            self._start_worker(loop)
+        if deadline_s < self._sweep_s:
+            self._sweep_at(deadline_s, now_s)
+        try:
+            return await member.future
+        except (asyncio.CancelledError, GeneratorExit):
+            self._withdraw(member)
+            raise
+
+    async def aclose(self) -> None:
+        """Refuse new submissions, fail those that wait with Unavailable, and wait for those that run.
+
+        Cancellation: ends the running batches too; their members fail with Unavailable.
+        """
+        self._closed = True
+        self._fail(self._schedule.clear(), Unavailable("the server is stopping"))
+        workers = list(self._workers)
+        try:
+            if workers:
+                await asyncio.wait(workers)
+        except asyncio.CancelledError:
+            for worker in workers:
+                worker.cancel()
+            raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _enqueue(self, member: _Member[Item, Result], now_s: float) -> None:
+        try:
+            if self._closed:
+                raise Unavailable("the server is stopping")
+            displaced = self._schedule.submit(member, now_s)
+        except (Overloaded, Unavailable):
+            self.stats.refused += 1
+            raise
+        if displaced is not None and not displaced.future.done():
+            self.stats.displaced += 1
+            retry_after_s = self._schedule.expected_wait_s(displaced, now_s)
+            displaced.future.set_exception(
+                Overloaded("too many requests: gave way to a more critical one", retry_after_s=retry_after_s)
+            )
+
+    def _withdraw(self, member: _Member[Item, Result]) -> None:
+        """Take note that a submitter was cancelled; its future may hold a result that it never saw."""
+        member.future.cancel()
+        if member.future.cancelled():
+            self._schedule.withdraw(member)
+            self.stats.cancelled += 1
+
+    def _start_worker(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._starting = True
+        worker = loop.create_task(self._work(), name="batcher", context=self._context.copy())
+        self._workers.add(worker)
+        worker.add_done_callback(self._check_end)
+
+    async def _work(self) -> None:
+        """Run one batch after another until nobody waits."""
+        worker = asyncio.current_task()
+        try:
+            while batch := self._next_batch():
+                await self._run_batch(batch)
+                if not self._schedule.waiting_count:
+                    break
+                # Those who were answered go on first, and newcomers get into the next batch.
+                await asyncio.sleep(0)
+        finally:
+            if worker is not None:
+                # Not when the task is done, a turn later: a submission in between would wait for ever.
+                self._workers.discard(worker)
+
+    def _check_end(self, worker: asyncio.Task[None]) -> None:
+        """Leave nobody waiting for a worker that was ended from outside, perhaps before it began."""
+        if worker.cancelled() or worker.exception() is not None:
+            self._workers.discard(worker)
+            self._starting = False
+            self._fail(self._schedule.clear(), Unavailable("the batcher was ended"))
+
+    def _next_batch(self) -> RunningBatch[_Member[Item, Result]] | None:
+        self._starting = False
+        now_s = self._clock.monotonic_s()
+        batch, late = self._schedule.start(now_s)
+        if late:
+            self.stats.expired_waiting += self._expire(late, now_s)
+        if batch is None:
+            return None
+        submitted = [member.submitted_s for member in batch.members]
+        waited_s = len(submitted) * now_s - sum(submitted)
+        self.stats.started(len(submitted), batch.rows, waited_s, now_s - min(submitted))
+        if self._schedule.waiting_count and len(self._workers) < self._max_running:
+            self._start_worker(asyncio.get_running_loop())
+        return batch
+
+    async def _run_batch(self, batch: RunningBatch[_Member[Item, Result]]) -> None:
+        ran = False
+        try:
+            results = await self._run([member.item for member in batch.members])
+            if len(results) != len(batch.members):
+                raise _miscounted(len(batch.members), len(results))
+            ran = True
+        except asyncio.CancelledError:
+            self._fail(batch.members, Unavailable("the batch was cancelled"))
+            worker = asyncio.current_task()
+            if worker is not None and worker.cancelling():
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, every member gets it
+            self._fail(batch.members, error)
+        except BaseException:
+            self._fail(batch.members, Unavailable("the batcher was ended"))
+            raise
+        else:
+            self._answer(batch.members, results)
+        finally:
+            now_s = self._clock.monotonic_s()
+            self._schedule.finish(batch, now_s, ran=ran)
+            self.stats.run_s += now_s - batch.started_s
+
+    def _answer(self, members: Iterable[_Member[Item, Result]], results: Iterable[Result | Error]) -> None:
+        """Tell the members their results. A future that is done already keeps what it has: setting it again
+        would raise, and everybody behind it would wait for ever."""
+        answered = 0
+        for member, result in zip(members, results, strict=True):
+            if member.future.done():
+                continue
+            if isinstance(result, Error):
+                self._fail((member,), result)
+            else:
+                member.future.set_result(result)
+                answered += 1
+        self.stats.answered += answered
+
+    def _fail(self, members: Iterable[_Member[Item, Result]], error: Exception) -> None:
+        for member in members:
+            if not member.future.done():
+                member.future.set_exception(_another(error))
+                self.stats.failed += 1
+
+    def _expire(self, members: Iterable[_Member[Item, Result]], now_s: float) -> int:
+        """Tell those members that they are too late; return how many didn't know yet."""
+        count = 0
+        for member in members:
+            if not member.future.done():
+                passed = member.deadline_s <= now_s
+                why = "the deadline passed" if passed else "too little time was left when its turn came"
+                member.future.set_exception(DeadlineExceeded(why))
+                count += 1
+        return count
+
+    def _sweep_at(self, due_s: float, now_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sweep_s = due_s
+        self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Tell those whose deadline has passed, whether they wait or run; be back at the next deadline."""
+        self._timer, self._sweep_s = None, inf
+        now_s = self._clock.monotonic_s()
+        self.stats.expired_waiting += self._expire(self._schedule.expire(now_s), now_s)
+        for batch in self._schedule.running:
+            late = [member for member in batch.members if member.deadline_s <= now_s]
+            self.stats.expired_running += self._expire(late, now_s)
+        next_s = self._schedule.next_deadline_s()
+        if next_s < inf:
+            self._sweep_at(max(next_s, now_s + _SWEEP_INTERVAL_S), now_s)
+
+
+def _miscounted(members: int, results: int) -> Internal:
+    identity = secrets.token_hex(8)
+    logger.error("internal error %s: a batch of %d members has %d results", identity, members, results)
+    return Internal(f"internal error {identity}", id=identity)
+
+
+def _another(error: Exception) -> Exception:
+    """Return an exception like `error` for one more to raise: a shared one's traceback would grow."""
+    try:
+        another = copy.copy(error)
+    except TypeError:  # its constructor wants something else than what it keeps in `args`
+        another = RuntimeError(f"the batch failed: {type(error).__name__}")
+    if isinstance(another, StopIteration):  # which no future takes
+        another = RuntimeError("the batch failed: StopIteration")
+    another.__cause__ = error
+    return another
