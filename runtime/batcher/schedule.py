@@ -91,7 +91,6 @@ class Schedule(Generic[E]):
                 return batch, late
             if not choice.late:
                 break  # all that is left has been cancelled, and is about to withdraw
-            self._expectation.hold_back()
         return None, late
 
     def finish(self, batch: RunningBatch[E], now_s: float, *, ran: bool) -> None:

@@ -178,15 +178,22 @@ def test_every_key_has_its_turn() -> None:
 
 
 def test_a_slow_spell_is_over_when_it_ends() -> None:
-    """Nobody could be in time by what the spell has taught; somebody has to try."""
+    """By what the spell has taught nobody could be in time; somebody has to try."""
+    patient = [visit(0.2 * at, 9.0) for at in range(10)]
+    hurried = [visit(2.0 + 0.001 * at, 0.025) for at in range(1000)]
+    play([*patient, *hurried], lambda _, now_s: 0.2 if now_s < 1.9 else 0.001, LIMITS)
+    assert patient[-1].outcome == "done"
+    first_s = min(visit.started_s for visit in hurried if visit.outcome == "done")
+    assert first_s <= 2.1 + 0.001
+    assert {visit.outcome for visit in hurried if visit.submitted_s > 2.7} == {"done"}
 
-    def service_s(rows: int, now_s: float) -> float:
-        return (0.0003 + 0.00005 * rows) * (200 if 0.2 <= now_s < 0.5 else 1)
 
-    arrivals = poisson(Random(2), rate=2000, duration_s=1.5, timeout_s=lambda _: 0.025)
-    result = play(arrivals, service_s, LIMITS)
-    after = [visit for visit in result.visits if visit.submitted_s > 1.0]
-    assert {visit.outcome for visit in after} == {"done"}
+def test_a_slow_spell_costs_a_try_now_and_then_while_it_lasts() -> None:
+    patient = [visit(0.2 * at, 9.0) for at in range(10)]
+    hurried = [visit(2.0 + 0.001 * at, 0.025) for at in range(1000)]
+    result = play([*patient, *hurried], lambda *_: 0.2, LIMITS)
+    assert len(result.batches) - 10 <= 1.0 / 0.2 + 1
+    assert result.share("done") < 0.02
 
 
 def test_two_batches_overlap_when_two_may_run() -> None:
