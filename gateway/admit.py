@@ -15,6 +15,7 @@ from feature_store.keys import canonical_texts
 from gateway.batch import Member, RequestCandidates
 from gateway.convert import key_columns
 from gateway.plan import CompiledPipeline
+from runtime.batcher import Criticality
 from runtime.stages import StageTiming
 
 MAX_TOP = 10_000
@@ -26,6 +27,7 @@ class PredictRequest:
     """One request as it came in: its columns and values are still the wire's."""
 
     pipeline: CompiledPipeline
+    criticality: Criticality
     inputs: Mapping[str, pb.Value]
     candidates: Sequence[pb.Column]
     top: int | None
@@ -45,6 +47,8 @@ def admit(request: PredictRequest) -> Member:
     """
     pipeline = request.pipeline
     return Member(
+        pipeline=pipeline,
+        criticality=request.criticality,
         inputs=pipeline.inputs.parse(request.inputs),
         deadline=request.deadline,
         admitted_s=request.admitted_s,

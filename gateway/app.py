@@ -71,7 +71,15 @@ async def serve(
         registry = Registry(connection, settings.app, clock)
         live = LiveRelease(registry, lambda root: _shelf(settings, root), settings.registry.poll_s)
         recent = RecentRequests(settings.server.recent_requests)
-        gateway = _gateway_server(settings, connection, live, offload, recent, clock)
+        store = RedisStore(connection, settings.feature_store)
+        predictor = Predictor(store, offload, clock)
+        stack.push_async_callback(predictor.aclose)
+        gateway = RpcServer(
+            settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
+        )
+        gateway.add(PREDICTION, PredictionServicer(live, predictor))
+        gateway.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), FeatureWrites(store, clock)))
+        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, recent, settings.app, clock.now_us()))
         stack.push_async_callback(gateway.aclose)
@@ -95,24 +103,6 @@ async def serve(
 
 def _shelf(settings: Settings, root: Path) -> Shelf:
     return Shelf(settings.app, settings.artifacts, root, settings.ann_index, settings.onnx)
-
-
-def _gateway_server(
-    settings: Settings,
-    connection: RedisConnection,
-    live: LiveRelease,
-    offload: Offload,
-    recent: RecentRequests,
-    clock: Clock,
-) -> RpcServer:
-    store = RedisStore(connection, settings.feature_store)
-    server = RpcServer(
-        settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
-    )
-    server.add(PREDICTION, PredictionServicer(live, Predictor(store, offload, clock)))
-    server.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), FeatureWrites(store, clock)))
-    server.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
-    return server
 
 
 async def _either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:

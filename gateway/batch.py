@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from forebay.deadline import Deadline
-from forebay.errors import Error
+from forebay.errors import Error, Internal
 from numpy.typing import NDArray
 
 from feature_store.codec import RowBlock
@@ -16,6 +16,7 @@ from gateway.inputs import Inputs
 from gateway.plan import CompiledPipeline
 from registry.columns import VariableLists
 from registry.dtypes import Scalar
+from runtime.batcher import Criticality
 from runtime.stages import StageTiming
 
 Values = NDArray[np.generic] | list[str] | VariableLists
@@ -42,8 +43,10 @@ class RequestCandidates:
 
 @dataclass(slots=True)
 class Member:
-    """One admitted request in a batch. `error` is set by the step that it failed in; the others go on."""
+    """One admitted request. `error` is set by the step that it failed in; the others of its batch go on."""
 
+    pipeline: CompiledPipeline
+    criticality: Criticality
     inputs: Inputs
     deadline: Deadline
     admitted_s: float
@@ -55,6 +58,13 @@ class Member:
     stages: list[StageTiming]
     error: Error | None = None
     degradations: list[Degradation] = field(default_factory=list)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the request is expected to have scored."""
+        if self.candidates is not None:
+            return max(1, len(self.candidates.texts))
+        return 1 if self.pipeline.retrieve is None else self.pipeline.retrieve.k
 
     def degrade(self, stage: str, subject: str, reason: str, action: str, count: int) -> None:
         """Report what the answer has to do without."""
@@ -100,22 +110,37 @@ class Batch:
     candidate_blocks: dict[str, RowBlock] = field(default_factory=dict)
     tensors: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    answers: Sequence[Answer | None] = ()
     oldest_as_of_us: int = 0
+    deadline_s: float = field(init=False)
+    """The latest of the members' deadlines, on the monotonic clock."""
+
+    def __post_init__(self) -> None:
+        self.deadline_s = max([member.deadline.at_s for member in self.members])
 
     @property
     def row_count(self) -> int:
         """How many rows are scored: the candidates, or one per member."""
         return len(self.members) if self.candidates is None else len(self.candidates.member_of_row)
 
-    def live(self) -> bool:
-        """Return whether any member can still be answered."""
-        return any(member.error is None for member in self.members)
+    @property
+    def failed(self) -> bool:
+        """Whether no member is left that can be answered."""
+        return all(member.error is not None for member in self.members)
 
     def fail(self, error: Error) -> None:
         """Fail every member that has not failed yet."""
         for member in self.members:
             if member.error is None:
                 member.error = error
+
+    def results(self) -> list[Answer | Error]:
+        """Return each member's answer, or why it has none."""
+        unanswered = Internal("a request ended without an answer and without an error")
+        return [
+            member.error or (unanswered if answer is None else answer)
+            for member, answer in zip(self.members, self.answers or [None] * len(self.members), strict=True)
+        ]
 
     def used(self, as_of_us: int) -> None:
         """Note that rows known as of `as_of_us` take part in the answers."""
@@ -137,7 +162,6 @@ class AnswerColumn:
 class Answer:
     """What one request gets: columns in rank order, and what made them."""
 
-    pipeline: CompiledPipeline
     member: Member
     entities: Sequence[AnswerColumn]
     scores: Sequence[AnswerColumn]

@@ -27,8 +27,10 @@ class Budget:
             limit_s = DEFAULT_TIMEOUT_S
         return caller.earliest(Deadline(admitted_s + limit_s))
 
-    def given_s(self, stage: str, deadline: Deadline, now_s: float) -> float:
+    def given_s(self, stage: str, deadline_s: float, now_s: float) -> float:
         """Return how long a stage that starts now may take: its cap, or what remains; never negative."""
-        remaining_s = max(0.0, deadline.at_s - now_s)
+        remaining_s = deadline_s - now_s
         cap_s = self.stages_s.get(stage)
-        return remaining_s if cap_s is None else min(cap_s, remaining_s)
+        if cap_s is not None and cap_s < remaining_s:
+            return cap_s
+        return max(0.0, remaining_s)

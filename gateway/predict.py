@@ -5,6 +5,7 @@ predict, select. Each step works on a batch of requests for one pipeline. Transp
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded, Error
@@ -17,6 +18,7 @@ from gateway.hydrate import hydrate, hydrate_candidates
 from gateway.retrieve import request_candidates, retrieve
 from gateway.run_model import run_model
 from gateway.select import select
+from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock
 from runtime.offload import Offload
 from runtime.stages import StageTiming
@@ -36,106 +38,101 @@ STEPS = (
 class Predictor:
     """Answers requests. One per process; the plan to run comes with each request."""
 
-    def __init__(self, store: OnlineStore, offload: Offload, clock: Clock) -> None:
+    def __init__(
+        self, store: OnlineStore, offload: Offload, clock: Clock, limits: BatchLimits | None = None
+    ) -> None:
         self._store = store
         self._offload = offload
         self._clock = clock
+        self._batcher: Batcher[Member, Answer] = Batcher(self._run, clock, limits)
 
     async def predict(self, request: PredictRequest) -> Answer:
-        """Return the answer to one request.
+        """Return the answer to one request, made in one batch with the requests that came while it waited.
 
-        Raises: InvalidRequest, NotUsable, Unavailable; DeadlineExceeded naming the step that it passed in.
-        Cost: two round trips to the store at the most, one search, one model run.
+        Raises: InvalidRequest, NotUsable, Unavailable, Overloaded; DeadlineExceeded naming the step.
+        Cost: two round trips to the store at the most, one search, one model run, shared by the batch.
         """
         member = self._admit(request)
         remembered = self._recall(member)
         if remembered is not None:
             return remembered
-        batch = Batch(request.pipeline, [member], self._clock.now_us())
-        (answer,) = await self._run(batch)
-        if answer is None:
-            raise member.error or AssertionError("a member without an answer has an error")
-        return answer
+        return await self._batcher.submit(
+            member,
+            key=(member.pipeline.release, member.pipeline.name),
+            rows=member.row_count,
+            deadline=member.deadline,
+            criticality=member.criticality,
+        )
+
+    async def aclose(self) -> None:
+        """Let the requests under way end; refuse new ones."""
+        await self._batcher.aclose()
 
     def _admit(self, request: PredictRequest) -> Member:
-        """Check the request and fix its deadline. Admission control takes its place here."""
+        """Check the request. Admission control takes its place here."""
         member = admit(request)
-        self._stamp([member], "admit", request.admitted_s, member.deadline)
+        self._stamp((member,), "admit", request.admitted_s, member.deadline.at_s - request.admitted_s)
         return member
 
     def _recall(self, member: Member) -> Answer | None:
         """Look for an answer that is known already. The prediction cache takes its place here."""
-        self._stamp([member], "recall", self._clock.monotonic_s(), member.deadline)
+        now_s = self._clock.monotonic_s()
+        self._stamp((member,), "recall", now_s, member.deadline.at_s - now_s)
         return None
 
-    async def _run(self, batch: Batch) -> list[Answer | None]:
+    async def _run(self, members: Sequence[Member]) -> list[Answer | Error]:
         """Take a batch through the steps that its pipeline declares; a failure ends its own member."""
-        pipeline = batch.pipeline
+        pipeline = members[0].pipeline
+        batch = Batch(pipeline, members, self._clock.now_us())
         if pipeline.hydrate:
-            await self._step(batch, "hydrate", self._hydrate)
+            await self._step(batch, "hydrate", partial(hydrate, batch, self._store))
         if pipeline.retrieve is not None:
-            await self._step(batch, "retrieve", self._retrieve)
+            await self._step(batch, "retrieve", partial(retrieve, batch, self._offload))
         elif pipeline.candidates is not None:
             request_candidates(batch)
         if pipeline.hydrate_candidates:
-            await self._step(batch, "hydrate_candidates", self._hydrate_candidates)
-        await self._step(batch, "assemble", self._assemble)
-        await self._step(batch, "predict", self._predict)
-        return self._select(batch)
+            await self._step(batch, "hydrate_candidates", partial(hydrate_candidates, batch, self._store))
+        self._step_now(batch, "assemble", partial(assemble, batch))
+        await self._step(batch, "predict", partial(run_model, batch, self._offload))
+        self._step_now(batch, "select", partial(select, batch))
+        return batch.results()
 
-    async def _hydrate(self, batch: Batch, deadline: Deadline) -> None:
-        await hydrate(batch, self._store, deadline)
-
-    async def _retrieve(self, batch: Batch, deadline: Deadline) -> None:
-        await retrieve(batch, self._offload, deadline)
-
-    async def _hydrate_candidates(self, batch: Batch, deadline: Deadline) -> None:
-        await hydrate_candidates(batch, self._store, deadline)
-
-    async def _assemble(self, batch: Batch, deadline: Deadline) -> None:
-        assemble(batch)
-
-    async def _predict(self, batch: Batch, deadline: Deadline) -> None:
-        await run_model(batch, self._offload, deadline)
-
-    def _select(self, batch: Batch) -> list[Answer | None]:
-        start_s = self._clock.monotonic_s()
-        self._expire(batch, "select", start_s)
-        answers = select(batch)
-        self._stamp(batch.members, "select", start_s, batch.members[0].deadline)
-        return answers
-
-    async def _step(
-        self, batch: Batch, stage: str, work: Callable[[Batch, Deadline], Awaitable[None]]
-    ) -> None:
+    async def _step(self, batch: Batch, stage: str, work: Callable[[Deadline], Awaitable[None]]) -> None:
         """Run one step within what the members' deadlines and the pipeline's budget leave it."""
         start_s = self._clock.monotonic_s()
-        self._expire(batch, stage, start_s)
-        if not batch.live():
+        given_s = self._given_s(batch, stage, start_s)
+        if batch.failed:
             return
-        latest = max(member.deadline for member in batch.members)
-        deadline = Deadline(start_s + batch.pipeline.budget.given_s(stage, latest, start_s))
         try:
-            await work(batch, deadline)
+            await work(Deadline(start_s + given_s))
         except DeadlineExceeded:
-            given_ms = (deadline.at_s - start_s) * 1000
-            batch.fail(
-                DeadlineExceeded(f"{stage} was not done in the {given_ms:.1f} ms it was given", stage=stage)
-            )
+            given = f"{given_s * 1000:.1f} ms"
+            batch.fail(DeadlineExceeded(f"{stage} was not done in the {given} it was given", stage=stage))
         except Error as error:
             batch.fail(error)
-        self._stamp(batch.members, stage, start_s, deadline)
+        self._stamp(batch.members, stage, start_s, given_s)
 
-    def _expire(self, batch: Batch, stage: str, now_s: float) -> None:
-        """Fail the members whose deadline passes before the step can start."""
-        for member in batch.members:
-            if member.error is None and member.deadline.expired(now_s):
-                member.error = DeadlineExceeded(f"the deadline passed before {stage}", stage=stage)
+    def _step_now(self, batch: Batch, stage: str, work: Callable[[], None]) -> None:
+        """Run a step that waits for nothing."""
+        start_s = self._clock.monotonic_s()
+        given_s = self._given_s(batch, stage, start_s)
+        if batch.failed:
+            return
+        try:
+            work()
+        except Error as error:
+            batch.fail(error)
+        self._stamp(batch.members, stage, start_s, given_s)
 
-    def _stamp(self, members: Sequence[Member], stage: str, start_s: float, deadline: Deadline) -> None:
+    def _given_s(self, batch: Batch, stage: str, now_s: float) -> float:
+        """Return how long the step may take; fail the batch where no time is left for any member."""
+        given_s = batch.pipeline.budget.given_s(stage, batch.deadline_s, now_s)
+        if given_s <= 0:
+            batch.fail(DeadlineExceeded(f"the deadline passed before {stage}", stage=stage))
+        return given_s
+
+    def _stamp(self, members: Sequence[Member], stage: str, start_s: float, given_s: float) -> None:
         """Note on every member when the step ran and what it was given."""
-        duration_us = round((self._clock.monotonic_s() - start_s) * 1e6)
-        given_us = max(0, round((deadline.at_s - start_s) * 1e6))
+        timing = StageTiming(stage, start_s, self._clock.monotonic_s() - start_s, given_s)
         for member in members:
-            start_us = round((start_s - member.admitted_s) * 1e6)
-            member.stages.append(StageTiming(stage, start_us, duration_us, given_us))
+            member.stages.append(timing)

@@ -31,7 +31,9 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
         return
     exclude = _excluded(batch, step, asking)
     index = step.snapshot.index
-    found = await offload.run(step.estimate, deadline, lambda: index.search(queries[asking], step.k, exclude))
+    found = await offload.run(
+        step.estimate, len(asking), deadline, lambda: index.search(queries[asking], step.k, exclude)
+    )
     batch.candidates = _flatten(found, asking, step)
 
 

@@ -16,6 +16,6 @@ async def run_model(batch: Batch, offload: Offload, deadline: Deadline) -> None:
         batch.outputs = {output.score: np.empty(0, np.float32) for output in step.outputs}
         return
     runner, names, tensors = step.runner, step.output_names, batch.tensors
-    found = await offload.run(step.estimate, deadline, lambda: runner.run(tensors, names))
+    found = await offload.run(step.estimate, batch.row_count, deadline, lambda: runner.run(tensors, names))
     values = dict(zip(names, found, strict=True))
     batch.outputs = {output.score: output.column_of(values[output.output]) for output in step.outputs}

@@ -9,14 +9,14 @@ from gateway.batch import Answer, AnswerColumn, Batch, Candidates, Member
 from registry.dtypes import Scalar
 
 
-def select(batch: Batch) -> list[Answer | None]:
-    """Return each member's answer, rows in rank order; None for a member that failed."""
+def select(batch: Batch) -> None:
+    """Fill in `batch.answers`: each member's, rows in rank order; None for a member that failed."""
     count = len(batch.members)
     if batch.candidates is None:
         starts = list(range(count + 1))
     else:
         starts = np.searchsorted(batch.candidates.member_of_row, np.arange(count + 1)).tolist()
-    return [
+    batch.answers = [
         None if member.error is not None else _answer(batch, index, starts[index], starts[index + 1])
         for index, member in enumerate(batch.members)
     ]
@@ -26,7 +26,6 @@ def _answer(batch: Batch, index: int, start: int, stop: int) -> Answer:
     member = batch.members[index]
     order = _order(batch, start, stop)[: member.top]  # (top,) scored rows, best first
     return Answer(
-        pipeline=batch.pipeline,
         member=member,
         entities=_entities(batch, member, order),
         scores=[AnswerColumn(name, values[order], Scalar.FLOAT32) for name, values in batch.outputs.items()],

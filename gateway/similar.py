@@ -64,7 +64,9 @@ class SimilaritySearch:
             position = _position(key, index, snapshot)
             query, exclude = snapshot.index.vectors(position), [position]
         estimate = self._estimates.setdefault(index, Estimate())
-        found = await self._offload.run(estimate, deadline, lambda: snapshot.index.search(query, k, exclude))
+        found = await self._offload.run(
+            estimate, 1, deadline, lambda: snapshot.index.search(query, k, exclude)
+        )
         positions = found.positions[0][found.positions[0] >= 0]
         return Similar(
             key_name=snapshot.manifest.key_field,

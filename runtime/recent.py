@@ -30,6 +30,8 @@ class RequestRecord:
     degradations: Sequence[Any]
     provenance: Any
     trace_id: str
+    started_s: float
+    """When the request began, on the monotonic clock that its stages are on."""
 
     def has_id(self, identity: str) -> bool:
         """Return whether `identity` is the request's prediction id or trace id."""

@@ -1,18 +1,22 @@
-"""Where a request's time went: a plain struct per step, kept on every request; spans are made from it."""
+"""Where a request's time went: a tuple per step, kept on every request; spans are made from it later."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(slots=True)
-class StageTiming:
-    """One step's place in its request's time. Units: microseconds, `start_us` since the request began.
+class StageTiming(NamedTuple):
+    """One step of a request, or of the batch that it was in.
 
-    `given_us` is the time the step was allowed to take; 0 where it had no limit.
+    Units: seconds; `start_s` of the monotonic clock. `given_s` is the time the step was allowed to take.
     """
 
     stage: str
-    start_us: int
-    duration_us: int = 0
-    given_us: int = 0
+    start_s: float
+    duration_s: float
+    given_s: float
+
+    def since_us(self, began_s: float) -> tuple[int, int, int]:
+        """Return start since `began_s`, duration and given time. Units: microseconds."""
+        _, start_s, duration_s, given_s = self
+        return int((start_s - began_s) * 1e6), int(duration_s * 1e6), int(given_s * 1e6)

@@ -54,9 +54,8 @@ def _message(record: RequestRecord) -> pb.RecentRequest:
     """Return a record; a request that failed has no provenance but for its trace and its stages."""
     provenance = record.provenance
     if provenance is None:
-        provenance = prediction_pb2.Provenance(
-            trace_id=record.trace_id, stages=[stage_message(timing) for timing in record.stages]
-        )
+        stages = [stage_message(timing, record.started_s) for timing in record.stages]
+        provenance = prediction_pb2.Provenance(trace_id=record.trace_id, stages=stages)
     return pb.RecentRequest(
         method=record.method,
         pipeline=record.pipeline,

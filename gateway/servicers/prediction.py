@@ -10,6 +10,7 @@ from gateway.batch import Answer, AnswerColumn, Degradation
 from gateway.convert import column
 from gateway.live import LiveRelease
 from gateway.predict import Predictor
+from runtime.batcher import Criticality
 from runtime.rpc.call import Call
 from runtime.stages import StageTiming
 
@@ -30,6 +31,7 @@ class PredictionServicer:
         answer = await self._predictor.predict(
             PredictRequest(
                 pipeline=pipeline,
+                criticality=Criticality[call.criticality.upper()],
                 inputs=request.inputs,
                 candidates=request.candidates,
                 top=request.top if request.HasField("top") else None,
@@ -59,7 +61,8 @@ def response_of(answer: Answer) -> pb.PredictResponse:
 
 def provenance_of(answer: Answer) -> pb.Provenance:
     """Return what made the answer."""
-    pipeline, member, retrieve = answer.pipeline, answer.member, answer.pipeline.retrieve
+    member = answer.member
+    pipeline, retrieve = member.pipeline, member.pipeline.retrieve
     return pb.Provenance(
         prediction_id=member.prediction_id,
         release=pipeline.release,
@@ -69,7 +72,7 @@ def provenance_of(answer: Answer) -> pb.Provenance:
         index_version="" if retrieve is None else retrieve.snapshot.manifest.version,
         cache=pb.CACHE_OUTCOME_OFF,
         oldest_as_of_us=answer.oldest_as_of_us,
-        stages=[stage_message(timing) for timing in member.stages],
+        stages=[stage_message(timing, member.admitted_s) for timing in member.stages],
         trace_id=member.trace_id,
     )
 
@@ -85,14 +88,10 @@ def degradation_message(degradation: Degradation) -> pb.Degradation:
     )
 
 
-def stage_message(timing: StageTiming) -> pb.StageTiming:
-    """Return one step's timing as the wire carries it."""
-    return pb.StageTiming(
-        stage=timing.stage,
-        start_us=timing.start_us,
-        duration_us=timing.duration_us,
-        given_us=timing.given_us,
-    )
+def stage_message(timing: StageTiming, admitted_s: float) -> pb.StageTiming:
+    """Return one step's timing as the wire carries it: relative to when the request was admitted."""
+    start_us, duration_us, given_us = timing.since_us(admitted_s)
+    return pb.StageTiming(stage=timing.stage, start_us=start_us, duration_us=duration_us, given_us=given_us)
 
 
 def _column(part: AnswerColumn) -> values_pb2.Column:

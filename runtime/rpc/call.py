@@ -138,6 +138,7 @@ class Call:
             self.degradations,
             self.provenance,
             self._trace_id,
+            self.started_s,
         )
 
     def _traceparent(self) -> re.Match[str] | None:

@@ -25,6 +25,7 @@ from registry.definitions import Application
 from registry.evolution import next_ids
 from registry.plan import NO_IDS, Plan
 from registry.release import Release
+from runtime.batcher import Criticality
 from runtime.clock import ManualClock
 from runtime.engine_settings import AnnIndexSettings, OnnxSettings
 from runtime.offload import Offload
@@ -113,6 +114,7 @@ class CompiledApplication:
         return await self.predictor.predict(
             PredictRequest(
                 pipeline=self.release.pipeline(pipeline),
+                criticality=Criticality.DEFAULT,
                 inputs={"user_id": pb.Value(int64_value=user_id), **(inputs or {})},
                 candidates=(),
                 top=None,

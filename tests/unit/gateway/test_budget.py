@@ -20,7 +20,7 @@ def test_deadline_is_the_total_or_a_second_when_the_caller_has_none() -> None:
 def test_a_stage_is_given_its_cap_or_what_remains() -> None:
     budget = Budget(0.025, {"hydrate": 0.005})
     deadline = Deadline(100.025)
-    assert budget.given_s("hydrate", deadline, 100.0) == 0.005
-    assert abs(budget.given_s("hydrate", deadline, 100.023) - 0.002) < 1e-9
-    assert abs(budget.given_s("select", deadline, 100.0) - 0.025) < 1e-9
-    assert budget.given_s("select", deadline, 101.0) == 0.0
+    assert budget.given_s("hydrate", deadline.at_s, 100.0) == 0.005
+    assert abs(budget.given_s("hydrate", deadline.at_s, 100.023) - 0.002) < 1e-9
+    assert abs(budget.given_s("select", deadline.at_s, 100.0) - 0.025) < 1e-9
+    assert budget.given_s("select", deadline.at_s, 101.0) == 0.0

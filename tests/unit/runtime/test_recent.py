@@ -9,7 +9,7 @@ from runtime.recent import RecentRequests, RequestRecord
 
 def record(number: int, *, trace_id: str = "", prediction_id: str = "") -> RequestRecord:
     provenance = Provenance(prediction_id=prediction_id) if prediction_id else None
-    return RequestRecord("m", "p", "OK", number, 1, 0, (), (), provenance, trace_id)
+    return RequestRecord("m", "p", "OK", number, 1, 0, (), (), provenance, trace_id, 0.0)
 
 
 def test_oldest_give_way_when_the_ring_is_full() -> None:
