@@ -20,17 +20,22 @@ _WEIGHT = 0.2
 
 
 class Estimate:
-    """A decaying mean of one kind of work's processor time. Unknown work counts as long: its first run may not
-    stall the loop."""
+    """A decaying mean of one kind of work's processor time per unit: per query, per row. Unknown work counts
+    as long: its first run may not stall the loop."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("unit_s",)
 
     def __init__(self) -> None:
-        self.seconds: float | None = None
+        self.unit_s: float | None = None
 
-    def observe(self, seconds: float) -> None:
-        """Take one run's duration into account."""
-        self.seconds = seconds if self.seconds is None else self.seconds + _WEIGHT * (seconds - self.seconds)
+    def observe(self, seconds: float, units: int) -> None:
+        """Take one run into account."""
+        unit_s = seconds / units
+        self.unit_s = unit_s if self.unit_s is None else self.unit_s + _WEIGHT * (unit_s - self.unit_s)
+
+    def is_short(self, units: int, limit_s: float) -> bool:
+        """Return whether so many units are predicted to take less than `limit_s`."""
+        return self.unit_s is not None and self.unit_s * units < limit_s
 
 
 class Offload:
@@ -41,18 +46,18 @@ class Offload:
         self._inline_below_s = inline_below_s
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="offload")
 
-    async def run(self, estimate: Estimate, deadline: Deadline, work: Callable[[], T]) -> T:
-        """Return what `work` returns.
+    async def run(self, estimate: Estimate, units: int, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Return what `work` returns; `units` says how much work it is.
 
         Raises: DeadlineExceeded, when a thread is not done in time; its work goes on and is thrown away.
         Cost: inline, none; otherwise one hop to a thread and back.
         """
-        if estimate.seconds is not None and estimate.seconds < self._inline_below_s:
-            return self._timed(estimate, work)
+        if estimate.is_short(units, self._inline_below_s):
+            return self._timed(estimate, units, work)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining_s(self._clock.monotonic_s()))):
-                return await loop.run_in_executor(self._executor, self._timed, estimate, work)
+                return await loop.run_in_executor(self._executor, self._timed, estimate, units, work)
         except TimeoutError:
             raise DeadlineExceeded("the work was not done in time") from None
 
@@ -60,11 +65,11 @@ class Offload:
         """End the threads once their work is done; queued work is dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _timed(self, estimate: Estimate, work: Callable[[], T]) -> T:
+    def _timed(self, estimate: Estimate, units: int, work: Callable[[], T]) -> T:
         # Processor time: a thread that is done waits for the interpreter as long as the loop keeps it busy;
         # counting that as work would keep short work in threads for ever.
         start_s = self._clock.thread_cpu_s()
         try:
             return work()
         finally:
-            estimate.observe(self._clock.thread_cpu_s() - start_s)
+            estimate.observe(self._clock.thread_cpu_s() - start_s, units)

@@ -140,9 +140,10 @@ class ServerSettings(Group):
 class GatewaySettings(Group):
     """Where the gateway's CPU-bound work runs: index searches and model runs."""
 
-    inline_below_s: Annotated[float, Field(ge=0)] = 0.0002
-    """Seconds. Work that is predicted to take less runs on the event loop, the rest in a thread. A hop to a
-    thread costs about 0.0001 s; a higher value makes every other request wait for the work."""
+    inline_below_s: Annotated[float, Field(ge=0)] = 0.001
+    """Seconds of processor time. Work that is predicted to take less runs on the event loop, the rest in a
+    thread. A hop to a thread and back costs 0.0001 to 0.0005 s; a higher value makes every other request wait
+    for the work."""
 
     offload_threads: PositiveInt = 1
     """Threads for the work that doesn't run on the event loop. More than the cores that are left over only
