@@ -28,7 +28,8 @@ Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 class FaissIndex:
     """An index that FAISS built, and `effort`: efSearch for HNSW, nprobe for IVF, unused for flat.
 
-    Each FAISS call gets SearchParameters of its own, never shared: FAISS may write to them.
+    SearchParameters that hold a selector are made for each call: FAISS may write to them. Those without one
+    are only read, and shared.
     A scan returns exactly the specified rows, ties at the end included; a graph or list search sorts what it
     found, and falls back to the scan where it found too few.
     """
@@ -41,6 +42,7 @@ class FaissIndex:
         self._keep = index  # owns the C++ object that the downcast view points at
         self._metric = metric
         self._effort = effort
+        self._shared_parameters: dict[int, Any] = {}
         self._count = int(self._index.ntotal)
         self._dimension = int(self._index.d)
         self._lists = int(self._index.nlist) if self._kind == "ivf" else 0
@@ -154,7 +156,14 @@ class FaissIndex:
         return _ordered(positions, self._scores(raw))
 
     def _parameters(self, effort: int, allowed: AllowedRows | None) -> Any:
-        selector = None if allowed is None else allowed.selector()
+        if allowed is not None:
+            return self._new_parameters(effort, allowed.selector())
+        shared = self._shared_parameters.get(effort)
+        if shared is None:
+            shared = self._shared_parameters[effort] = self._new_parameters(effort, None)
+        return shared
+
+    def _new_parameters(self, effort: int, selector: Any) -> Any:
         if self._kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
         return faiss.SearchParametersIVF(nprobe=effort, sel=selector)
