@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvloop
 from google.protobuf.internal import api_implementation
+
+THREAD_SWITCH_S = 0.0005
+"""How long a busy thread keeps the interpreter from the event loop: a tenth of Python's default, since a
+release is compiled and long work is done in threads while requests are answered."""
 
 GARBAGE_THRESHOLDS = (50_000, 20, 50)
 """Allocations before the youngest generation is looked at, and how often the older ones are."""
@@ -27,6 +32,7 @@ def run(main: Main) -> int:
     bound on nesting.
     """
     _require_native_protobuf()
+    sys.setswitchinterval(THREAD_SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_until_stopped(main))
 
