@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from benchmarks.bench import Bench, Options
+from benchmarks.bench import Bench, BenchRunning, Options
 from benchmarks.machine import machine_facts, versions
 from benchmarks.report import Result, problems, table, write
 from benchmarks.rows import Row, selected
@@ -41,15 +41,13 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": options.seconds,
         "repeats": options.repeats,
     }
-    OUT.mkdir(exist_ok=True)
-    with (OUT / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.stderr.write("another bench runs in this checkout: two would measure each other\n")
-            return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
+    try:
         results = _measured(rows, Options(options.seconds, options.repeats))
-        write(OUT, results, facts)
+    except BenchRunning as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    write(OUT, results, facts)
     console = Console()
     console.width = max(console.width, _WIDTH)  # a pipe has 80 columns, which cut the figures
     console.print(table(results))

@@ -4,6 +4,7 @@ requests. Each is made when first asked for, and all end with the run.
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,10 @@ from runtime.settings import ServerSettings
 
 class MeasurementFailed(RuntimeError):
     """Something was measured that is not what was meant to be."""
+
+
+class BenchRunning(RuntimeError):
+    """Another bench has the working directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,12 @@ class Bench:
         work.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Bench:
+        """Return with the directory taken. Raises: BenchRunning."""
+        lock = self._stack.enter_context((self.work / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BenchRunning(f"another bench works in {self.work}: two would measure each other") from error
         return self
 
     def __exit__(
