@@ -30,7 +30,7 @@ from gateway.plan import (
     ViewPart,
 )
 from gateway.shelf import Shelf
-from model_server.outputs import OutputColumn
+from model_server.declaration import column_length, declared_inputs, declared_outputs
 from model_server.signature import check_signature
 from registry.definitions import Application, split_column
 from registry.dtypes import DType
@@ -203,8 +203,8 @@ class _Compiler:
         tensors = tuple(
             self._tensor(name, part.dtype, part.columns, definition) for name, part in model.inputs.items()
         )
-        outputs = tuple(OutputColumn.parse(score, text) for score, text in model.outputs.items())
-        check_signature(runner, {plan.name: (plan.dtype, plan.width) for plan in tensors}, outputs)
+        outputs = declared_outputs(model)
+        check_signature(runner, declared_inputs(self.plan.application, definition), outputs)
         return PredictStep(
             runner=runner,
             tensors=tensors,
@@ -221,14 +221,12 @@ class _Compiler:
         width = 0
         for column in columns:
             view, feature = split_column(column)
-            length = 1
+            length = column_length(self.plan.application, definition, column)
             if view == "request":
-                length = definition.request[feature].dtype.length
                 request.append(RequestPart(feature, width, length))
             elif view == "retrieve":
                 scores.append(ScorePart(width))
             else:
-                length = self._dtype(view, feature).length
                 features, places = by_view.setdefault(view, ([], []))
                 features.append(feature)
                 places.append(width)
