@@ -4,7 +4,7 @@ a query needs it, so that a broken source stops only the views that read it. `vi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +12,9 @@ from typing import Any, Self
 
 import duckdb
 import ibis
-import sqlglot
 from forebay.errors import Error, InvalidRequest, NotUsable
-from sqlglot import expressions
 
+from jobs.query_tables import QueryError, first_paragraph, tables_named
 from registry.definitions import Batch, Source
 
 
@@ -45,8 +44,8 @@ class Sources:
     def table(self, batch: Batch, *, wanted_by: str) -> Any:
         """Return the Ibis table that a view's batch reads; nothing is run yet.
 
-        Raises: InvalidRequest where the application file is wrong (SQL, names); NotUsable where the data is
-        (a missing file, a column that the SQL expects).
+        Raises: InvalidRequest where the application file is wrong (SQL, names of tables and columns);
+        NotUsable where the data is (a missing file, one that can't be read).
         """
         if batch.sql is not None:
             return self._query(batch.sql, f"{wanted_by}.batch.sql", within=())
@@ -77,15 +76,27 @@ class Sources:
         self._registered.add(name)
 
     def _query(self, sql: str, place: str, within: tuple[str, ...]) -> Any:
-        read = [name for name in _tables_named(sql, place) if name in self._sources]
+        try:
+            read = sources_among(tables_named(sql), self._sources)
+        except QueryError as error:
+            raise InvalidRequest(f"{place}: {error}") from error
         for name in read:
             self._register(name, within)
         with translated(place):
             try:
                 return self._engine.sql(sql)
+            except duckdb.CatalogException as error:
+                raise InvalidRequest(f"{place}: {self._unknown(error)}") from error
             except duckdb.BinderException as error:
                 # The query is well formed, but the data isn't what it expects: say what the data is.
-                raise NotUsable(f"{place}: {_first_paragraph(error)}{self._described(read)}") from error
+                raise InvalidRequest(f"{place}: {first_paragraph(error)}{self._described(read)}") from error
+
+    def _unknown(self, error: duckdb.CatalogException) -> str:
+        """Return what the engine doesn't know; of tables, which sources there are: its own are none."""
+        says = first_paragraph(error)
+        if "Table with name" not in says:
+            return says
+        return f"{says.partition(' Did you mean')[0]} The sources are {', '.join(self._sources) or 'none'}"
 
     def _described(self, names: list[str]) -> str:
         tables = {name: ", ".join(self._engine.table(name).columns) for name in names}
@@ -93,6 +104,12 @@ class Sources:
 
     def _path(self, text: str) -> str:
         return text if "://" in text else str(self._root / text)
+
+
+def sources_among(tables: Iterable[str], sources: Mapping[str, Source]) -> list[str]:
+    """Return the sources that `tables` are; the engine takes no account of case."""
+    folded = {name.lower(): name for name in sources}
+    return [folded[table.lower()] for table in tables if table.lower() in folded]
 
 
 @contextmanager
@@ -103,23 +120,10 @@ def translated(place: str) -> Iterator[None]:
     except Error:
         raise
     except (duckdb.ParserException, duckdb.CatalogException) as error:
-        raise InvalidRequest(f"{place}: {_first_paragraph(error)}") from error
+        raise InvalidRequest(f"{place}: {first_paragraph(error)}") from error
     except duckdb.Error as error:
-        raise NotUsable(f"{place}: {_first_paragraph(error)}") from error
+        raise NotUsable(f"{place}: {first_paragraph(error)}") from error
     except ibis.common.exceptions.IbisError as error:
-        raise InvalidRequest(f"{place}: {_first_paragraph(error)}") from error
+        raise InvalidRequest(f"{place}: {first_paragraph(error)}") from error
     except OSError as error:
         raise NotUsable(f"{place}: {error}") from error
-
-
-def _tables_named(sql: str, place: str) -> list[str]:
-    try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except sqlglot.errors.SqlglotError as error:
-        raise InvalidRequest(f"{place}: {_first_paragraph(error)}") from error
-    return sorted({table.name for table in tree.find_all(expressions.Table)})
-
-
-def _first_paragraph(error: Exception) -> str:
-    """Return what the engine says without its drawing of the query."""
-    return " ".join(str(error).split("\n\nLINE")[0].split()) or type(error).__name__

@@ -96,17 +96,20 @@ def batch_of(plan: Plan, name: str) -> definitions.Batch:
 def prepared(plan: Plan, names: Sequence[str], sources: Sources) -> list[ViewQuery]:
     """Return the views' queries, checked against their columns.
 
-    Raises: NotUsable with what doesn't fit in all of them; InvalidRequest for SQL that is wrong.
+    Raises: with what is wrong in all of them: InvalidRequest where SQL is, else NotUsable.
     """
     queries: list[ViewQuery] = []
-    problems: list[str] = []
+    problems: list[InvalidRequest | NotUsable] = []
     for name in names:
         try:
             queries.append(ViewQuery(sources, feature_view(plan, name), batch_of(plan, name)))
-        except NotUsable as error:
-            problems.append(error.message)
+        except (InvalidRequest, NotUsable) as error:
+            problems.append(error)
     if problems:
-        raise NotUsable("\n".join(problems))
+        kind = (
+            InvalidRequest if any(isinstance(problem, InvalidRequest) for problem in problems) else NotUsable
+        )
+        raise kind("\n".join(dict.fromkeys(problem.message for problem in problems)))
     return queries
 
 

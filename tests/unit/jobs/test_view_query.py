@@ -113,7 +113,7 @@ def test_every_wrong_column_is_named_when_the_source_does_not_fit(root: Path) ->
 
 def test_columns_of_the_source_are_named_when_sql_expects_another(root: Path) -> None:
     with pytest.raises(
-        NotUsable, match=r"views.profile.batch.sql: .*yeer.*movies has the columns movie_id, year"
+        InvalidRequest, match=r"views.profile.batch.sql: .*yeer.*movies has the columns movie_id, year"
     ):
         read(root, Batch(sql="select movie_id, yeer as year, title from movies"))
 
@@ -124,8 +124,25 @@ def test_application_file_is_at_fault_when_sql_does_not_parse(root: Path) -> Non
 
 
 def test_application_file_is_at_fault_when_sql_names_no_source(root: Path) -> None:
-    with pytest.raises(InvalidRequest, match="nowhere"):
+    with pytest.raises(InvalidRequest, match=r"nowhere does not exist! The sources are movies$"):
         read(root, Batch(sql="select * from nowhere"))
+
+
+def test_source_is_found_when_sql_writes_it_in_another_case(root: Path) -> None:
+    assert read(root, Batch(sql="select * from MOVIES"))[0].returned == 3
+
+
+@pytest.mark.parametrize("sql", ["select 1; select 2", "drop table movies", "create table a as select 1"])
+def test_application_file_is_at_fault_when_sql_is_not_one_query(root: Path, sql: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"views.profile.batch.sql: must be one query"):
+        read(root, Batch(sql=sql))
+
+
+def test_part_of_a_query_is_no_source_when_it_has_the_name_of_one(root: Path) -> None:
+    movies = Source(
+        sql="with movies as (select * from 'movies.parquet') select * from movies where movie_id = 1"
+    )
+    assert read(root, ALL, movies=movies)[0].returned == 1
 
 
 def test_cycle_is_named_when_sources_read_each_other(root: Path) -> None:
