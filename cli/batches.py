@@ -10,7 +10,7 @@ import click
 from cli.console import instant, print_json, print_table
 from cli.options import json_option, target_options, target_settings
 from cli.releases import LIMIT
-from cli.target import open_target
+from cli.target import open_target, require_applied
 from registry.batch import BatchRecord
 
 
@@ -24,6 +24,7 @@ def batches(limit: int, app: str | None, redis_url: str | None, artifacts: str |
 
     async def listed() -> list[BatchRecord]:
         async with open_target(settings) as target:
+            await require_applied(target)
             return await target.registry.batches(limit)
 
     found = asyncio.run(listed())

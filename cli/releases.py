@@ -9,7 +9,7 @@ import click
 
 from cli.console import instant, print_json, print_table
 from cli.options import json_option, target_options, target_settings
-from cli.target import open_target
+from cli.target import open_target, require_applied
 from registry.release import Release
 
 LIMIT = click.option(
@@ -29,6 +29,7 @@ def releases(
 
     async def listed() -> list[Release]:
         async with open_target(settings) as target:
+            await require_applied(target)
             return await target.registry.releases(limit)
 
     found = asyncio.run(listed())

@@ -54,6 +54,12 @@ async def open_target(settings: Settings, app: str = "") -> AsyncIterator[Target
         await connection.aclose()
 
 
+async def require_applied(target: Target) -> None:
+    """Raises: NotUsable where the application that was named isn't applied."""
+    if not await target.registry.live_number():
+        raise NotUsable(f"no application {target.app} is applied: run `forebay apply FILE` first")
+
+
 async def only_application(connection: RedisConnection, clock: Clock) -> str:
     """Return the only applied application. Raises: NotUsable; InvalidRequest naming those there are."""
     applied = await applications(connection, clock)
