@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from forebay.errors import InvalidRequest
 from rich.text import Text
 
 from cli.console import print_json, stderr, stdout
+from cli.failures import located
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, open_target, who
+from jobs.change_costs import change_costs
+from jobs.in_thread import in_thread
+from jobs.model_checks import check_models, initial_versions
 from jobs.refused import Refused
-from model_server.repository import ModelRepository
-from registry.application_file import ApplicationFile, load_application_file
+from jobs.source_checks import check_sources
+from registry.application_file import ApplicationFile, ApplicationFileError, Problem, load_application_file
 from registry.evolution import evolution_problems
 from registry.plan import Change, diff
 
@@ -40,9 +45,10 @@ def apply(
 ) -> None:
     """Check an application file, show what it changes, and make it the applied one.
 
-    Every mistake is shown at once, with its line; then nothing is changed (exit 2). A change that stored rows
-    could not survive is refused (exit 3). Live model versions stay as they are without --set-traffic. FILE
-    names the application; paths in it are relative to it.
+    Every mistake is shown at once, with its line; then nothing is changed (exit 2). Files, columns and models
+    that aren't there yet are warnings. A change that stored rows could not survive is refused (exit 3). Live
+    model versions stay as they are without --set-traffic. FILE names the application; paths in it are
+    relative to it.
 
     \b
       forebay apply app.yaml --dry-run   what would change
@@ -74,17 +80,26 @@ def _apply(
     name = loaded.application.app
     if app is not None and app != name:
         raise InvalidRequest(f"{file} is of application {name}, not {app}", field="app")
-    for warning in loaded.warnings:
-        stderr().print(Text(f"warning: {file}:{warning.line}: {warning.path}: {warning.message}", "yellow"))
+    scope = loaded.scope()
+    check_sources(scope, loaded.root)
+    errors = [problem for problem in scope.problems if problem.severity == "error"]
+    if errors:
+        raise ApplicationFileError(errors, file)
+    _warn(file, [*loaded.warnings, *scope.problems])
 
     async def run() -> None:
         async with open_target(settings, name) as target:
-            changes = await _changes(target, loaded)
+            changes, costs = await _changes(target, loaded)
             if not as_json:
-                _print_changes(changes)
+                _print_changes(changes, costs)
+            versions = await _versions(target, loaded, set_traffic)
+            models = loaded.scope()
+            await in_thread(check_models, models, loaded.root, versions)
+            _warn(file, models.problems)
             numbers = {} if dry_run else await _made_live(target, loaded, set_traffic)
             if as_json:
-                print_json({"app": name, "changes": [asdict(change) for change in changes], **numbers})
+                listed = [asdict(change) for change in changes]
+                print_json({"app": name, "changes": listed, "costs": costs, **numbers})
             elif dry_run:
                 click.echo("dry run: nothing was changed")
             else:
@@ -93,46 +108,46 @@ def _apply(
     asyncio.run(run())
 
 
-async def _changes(target: Target, loaded: ApplicationFile) -> list[Change]:
-    """Return the differences from what is live. Raises: Refused where stored rows couldn't survive them."""
+async def _changes(target: Target, loaded: ApplicationFile) -> tuple[list[Change], list[str]]:
+    """Return the differences from what is live, and what they cost.
+
+    Raises: Refused where stored rows couldn't survive them.
+    """
     newest = await target.registry.newest_plan()
     problems = evolution_problems(newest.ids, loaded.application) if newest else []
     if problems:
         raise Refused("\n".join(f"{problem.path}: {problem.message}" for problem in problems))
-    return diff(await target.registry.live_plan(), loaded.application)
+    live_plan, live = await target.registry.live_plan(), await target.registry.live()
+    return diff(live_plan, loaded.application), change_costs(live_plan, live, loaded.application)
+
+
+async def _versions(target: Target, loaded: ApplicationFile, set_traffic: bool) -> dict[str, str]:
+    """Return the version of each model that is live once the file is applied."""
+    versions = initial_versions(loaded.application, loaded.root)
+    live = await target.registry.live()
+    if live is None or set_traffic:
+        return versions
+    return versions | {name: entry.champion for name, entry in live.models.items()}
 
 
 async def _made_live(target: Target, loaded: ApplicationFile, set_traffic: bool) -> dict[str, int]:
-    champions = _champions(loaded)
-    for name in loaded.application.models.keys() - champions.keys():
-        stderr().print(
-            Text(
-                f"warning: model {name} has no version in its repository: apply again once it has",
-                "yellow",
-            )
-        )
+    champions = initial_versions(loaded.application, loaded.root)
     plan, release = await target.registry.apply(
         loaded.application, loaded.root, models=champions, set_traffic=set_traffic, who=who(), why="apply"
     )
     return {"plan": plan.number, "release": release.number}
 
 
-def _champions(loaded: ApplicationFile) -> dict[str, str]:
-    """Return the version that each model starts with: the file's champion, else the newest there is."""
-    champions: dict[str, str] = {}
-    for name, model in loaded.application.models.items():
-        versions = ModelRepository(loaded.root / model.repository).versions(name)
-        declared = model.traffic.get("champion")
-        if declared is not None:
-            champions[name] = str(declared)
-        elif versions:
-            champions[name] = str(max(versions))
-    return champions
+def _warn(file: Path, problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        stderr().print(Text(f"warning: {located(problem, file)}", "yellow"), soft_wrap=True)
 
 
-def _print_changes(changes: list[Change]) -> None:
+def _print_changes(changes: list[Change], costs: list[str]) -> None:
     if not changes:
         click.echo("no changes")
     for change in changes:
         mark, style = _MARKS[change.kind]
-        stdout().print(Text(f"{mark} {change.path}: {change.detail}", style))
+        stdout().print(Text(f"{mark} {change.path}: {change.detail}", style), soft_wrap=True)
+    for cost in costs:
+        stdout().print(Text(f"! {cost}", "yellow"), soft_wrap=True)

@@ -29,7 +29,7 @@ def exit_code(error: Exception) -> int:
 def describe(error: Exception) -> str:
     """Return what to print: a line per problem."""
     if isinstance(error, ApplicationFileError):
-        return "\n".join(_located(problem, error.file) for problem in error.problems)
+        return "\n".join(located(problem, error.file) for problem in error.problems)
     if isinstance(error, Refused):
         return f"refused: {error}"
     if isinstance(error, (Error, SettingsError, OSError)):
@@ -37,7 +37,7 @@ def describe(error: Exception) -> str:
     return f"error: {type(error).__name__}: {error} (a bug: `forebay --debug ...` shows where)"
 
 
-def _located(problem: Problem, file: Path | None) -> str:
+def located(problem: Problem, file: Path | None) -> str:
     """Return a mistake as compilers write it, so that editors jump to it: `file:line: path: message`."""
     place = [str(file or "application"), *([str(problem.line)] if problem.line else [])]
     return ": ".join([":".join(place), *([problem.path] if problem.path else []), problem.message])

@@ -55,7 +55,7 @@ class Upgrade:
         self._new = new
         pairs = ((old.slots.get(name), slot) for name, slot in new.slots.items())
         self._pairs = [
-            (was, now) for was, now in pairs if was and _widens(was.feature.dtype, now.feature.dtype)
+            (was, now) for was, now in pairs if was and widens(was.feature.dtype, now.feature.dtype)
         ]
         self._runs = _runs(self._pairs)
         bits = [(was.null_bit, now.null_bit) for was, now in self._pairs if now.null_bit >= 0]
@@ -116,7 +116,7 @@ def _widened(was: Slot, now: Slot, parts: list[bytes]) -> list[bytes]:
     return [data[start:stop] for start, stop in pairwise(bounds)]
 
 
-def _widens(old: DType, new: DType) -> bool:
+def widens(old: DType, new: DType) -> bool:
     """Return whether every value of `old` is one of `new`."""
     if old == new:
         return True

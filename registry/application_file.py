@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,18 @@ __all__ = [
 class ApplicationFile:
     """A file without mistakes.
 
-    `root` is the directory that its relative paths start from; `warnings` say what of it has no effect.
+    `root` is the directory that its relative paths start from; `warnings` say what of it has no effect;
+    `shape` gives the lines of its parts.
     """
 
     application: Application
     root: Path
     warnings: tuple[Problem, ...]
+    shape: Shape = field(repr=False, compare=False)
+
+    def scope(self) -> Scope:
+        """Return a scope for checks that need more than the file, to report what they find with its lines."""
+        return Scope(self.application, self.shape)
 
 
 def load_application(path: Path) -> Application:
@@ -55,8 +61,8 @@ def load_application_file(path: Path) -> ApplicationFile:
     """
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
-    application, warnings = parse_application(content, path)
-    return ApplicationFile(application, path.resolve().parent, warnings)
+    shape, warnings = _checked(content, path)
+    return ApplicationFile(shape.application, path.resolve().parent, warnings, shape)
 
 
 def parse_application(content: bytes, file: Path | None = None) -> tuple[Application, tuple[Problem, ...]]:
@@ -64,18 +70,8 @@ def parse_application(content: bytes, file: Path | None = None) -> tuple[Applica
 
     Raises: ApplicationFileError, with every mistake.
     """
-    try:
-        document = read_document(content)
-    except DocumentError as error:
-        raise ApplicationFileError([error.problem], file) from error
-    shape = read_shape(document)
-    if shape is None:
-        raise ApplicationFileError(document.problems, file)
-    found = check_application(shape.application, shape)
-    errors = [problem for problem in found if problem.severity == "error"]
-    if document.problems or errors:
-        raise ApplicationFileError([*document.problems, *errors], file)
-    return shape.application, tuple(problem for problem in found if problem.severity == "warning")
+    shape, warnings = _checked(content, file)
+    return shape.application, warnings
 
 
 def check_application(application: Application, shape: Shape | None = None) -> list[Problem]:
@@ -91,3 +87,18 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of an application file, for editors; the rules between parts aren't in it."""
     schema = Application.model_json_schema(by_alias=True, mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _checked(content: bytes, file: Path | None) -> tuple[Shape, tuple[Problem, ...]]:
+    try:
+        document = read_document(content)
+    except DocumentError as error:
+        raise ApplicationFileError([error.problem], file) from error
+    shape = read_shape(document)
+    if shape is None:
+        raise ApplicationFileError(document.problems, file)
+    found = check_application(shape.application, shape)
+    errors = [problem for problem in found if problem.severity == "error"]
+    if document.problems or errors:
+        raise ApplicationFileError([*document.problems, *errors], file)
+    return shape, tuple(problem for problem in found if problem.severity == "warning")

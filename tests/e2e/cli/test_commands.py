@@ -95,10 +95,62 @@ def test_plan_shows_the_difference_and_changes_nothing(run: Forebay, file: Path)
     ended = run("plan", str(file))
     assert ended.returncode == 0
     assert "+ views.user_profile" in ended.stdout
-    assert run("releases", "--app", "tiny", "--json").stdout == "[]\n"
+    assert run("releases", "--app", "tiny").returncode == 1
     assert run("apply", str(file)).returncode == 0
     file.write_text(YAML.replace("max_age: 30d", "max_age: 10d"))
     assert "~ views.user_profile.max_age: 30d -> 10d" in run("apply", str(file), "--dry-run").stdout
+
+
+def test_what_is_not_there_yet_is_a_warning(run: Forebay, file: Path) -> None:
+    (file.parent / "data" / "users.parquet").unlink()
+    (file.parent / "models" / "risk" / "1" / "model.onnx").unlink()
+    file.write_text(YAML.replace("inputs: {x: [user_profile.age, item", "inputs: {x: [item"))
+    for command in ("plan", "apply"):
+        ended = run(command, str(file))
+        assert ended.returncode == 0
+        assert f"warning: {file}:6: sources.users.parquet: there is no file" in ended.stderr
+        assert "models.risk: has no version in its repository: put one at models/risk/1" in ended.stderr
+        assert "model rater version 1 doesn't fit its declaration" in ended.stderr
+        assert "ranker" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("select item_id, price from itemz", "unknown table 'itemz': did you mean 'items'?"),
+        ("selec price from items", "syntax error"),
+    ],
+)
+def test_sql_that_cannot_run_is_a_mistake_with_its_line(
+    run: Forebay, file: Path, sql: str, says: str
+) -> None:
+    file.write_text(YAML.replace("select item_id, price, stock, title, vector from items", sql))
+    for command in ("plan", "apply"):
+        ended = run(command, str(file))
+        assert ended.returncode == 2
+        assert f"{file}:20: views.item_profile.batch.sql: " in ended.stderr
+        assert says in ended.stderr
+    assert run("releases", "--app", "tiny").returncode == 1
+
+
+def test_cost_of_a_change_is_told(run: Forebay, file: Path) -> None:
+    cost = "view item_profile has no rows until `forebay refresh run item_profile`; pipelines: items_for_user"
+    assert f"! {cost}" in run("plan", str(file)).stdout
+    costs = json.loads(run("apply", str(file), "--json").stdout)["costs"]
+    assert any(text.startswith(cost) for text in costs)
+    run("refresh", "run")
+    file.write_text(YAML.replace("price: float32", "price: int32"))
+    ended = run("apply", str(file))
+    assert "! view item_profile: price read null" in ended.stdout
+    assert json.loads(run("apply", str(file), "--json").stdout)["costs"] == []
+
+
+def test_wrong_sql_is_bad_usage_whatever_is_wrong_with_it(run: Forebay, file: Path) -> None:
+    file.write_text(YAML.replace("select item_id, price, stock", "select item_id, prize as price, stock"))
+    assert run("apply", str(file)).returncode == 0
+    ended = run("refresh", "run")
+    assert ended.returncode == 2
+    assert "source items has the columns item_id, price" in ended.stderr
 
 
 def test_change_that_rows_cannot_survive_is_refused(run: Forebay, file: Path) -> None:
@@ -171,6 +223,8 @@ def test_column_that_is_not_there_is_named_with_those_that_are(run: Forebay, fil
         (["index", "build", "items"], 1, "no application is applied"),
         (["serve", "--bind", "127.0.0.1:0", "--admin", "127.0.0.1:0"], 1, "no application is applied"),
         (["serve", "--app", "x", "--bind", "127.0.0.1:0", "--admin", "127.0.0.1:0"], 1, "application x"),
+        (["releases", "--app", "x"], 1, "no application x is applied"),
+        (["batches", "--app", "x", "--json"], 1, "no application x is applied"),
         (["releases", "--redis", "redis://127.0.0.1:1"], 1, "127.0.0.1:1"),
         (["releases", "--redis", "ftp://127.0.0.1"], 2, "redis://"),
         (["trace", "--admin", "127.0.0.1:1"], 1, "no forebay server answers"),
