@@ -26,6 +26,9 @@ _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,6})?"
     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
+_BRACKETED = re.compile(r"[\w.]+\[\d*\]")
+"""`float32[19]`, `int64[]`, `probability[1]`: text to YAML, inside `{}` or `[]`, only between quotes."""
+
 _TEXT_TAGS = (None, "!", "tag:yaml.org,2002:str")
 
 
@@ -122,7 +125,16 @@ def _syntax_error(text: str, error: yaml.MarkedYAMLError) -> DocumentError:
     if "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]:
         return DocumentError(line, "a tab cannot indent YAML: use spaces")
     context = f" {error.context}" if error.context else ""
-    return DocumentError(line, f"not valid YAML: {error.problem or 'it breaks off'}{context}")
+    hint = "" if mark is None else _quoting_hint(lines[line - 1], mark.column)
+    return DocumentError(line, f"not valid YAML: {error.problem or 'it breaks off'}{context}{hint}")
+
+
+def _quoting_hint(line: str, column: int) -> str:
+    """Return what to do where the parser stopped at a bracket that belongs to a word."""
+    for match in _BRACKETED.finditer(line):
+        if match.start() <= column <= match.end():
+            return f'; put quotes around it here: "{match[0]}"'
+    return ""
 
 
 class _Reader:

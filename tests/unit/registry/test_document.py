@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from registry.document import MAX_FILE_BYTES, DocumentError, read_document
 
@@ -31,6 +32,35 @@ def test_place_is_named_when_text_is_no_document(content: bytes, line: int, mess
 
     assert error.value.problem.line == line
     assert message in error.value.problem.message
+
+
+@pytest.mark.parametrize("pure_python", [False, True])
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("app: x\na: {f: float32[19]}", '"float32[19]"'),
+        ('app: x\na: {e: "int64[]", f: {dtype: float32[4], space: t}, g: int64[]}', '"float32[4]"'),
+        ("app: x\na: {f: int64[], g: string}", '"int64[]"'),
+        ("app: x\na: [probability[1]]", '"probability[1]"'),
+    ],
+)
+def test_quotes_are_advised_when_a_list_stands_bare_in_braces(
+    text: str, hint: str, pure_python: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pure_python:
+        monkeypatch.setattr("registry.document._PARSER", yaml.SafeLoader)
+    with pytest.raises(DocumentError) as error:
+        read_document(text.encode())
+
+    assert error.value.problem.line == 2
+    assert error.value.problem.message.endswith(f"put quotes around it here: {hint}")
+
+
+def test_quotes_are_not_advised_when_something_else_is_wrong() -> None:
+    with pytest.raises(DocumentError) as error:
+        read_document(b'app: x\na: {f: "float32[19]", g: x: y}')
+
+    assert "quotes" not in error.value.problem.message
 
 
 def test_aliases_are_refused_when_they_expand_to_too_much() -> None:
