@@ -58,8 +58,8 @@ def build(
         return
     click.echo(
         f"index {name} {manifest.version}: {manifest.count:,} vectors of {manifest.dimension}, "
-        f"{manifest.factory}, recall@10 {manifest.recall.value:.4f} (at least {manifest.recall.bound:.4f}), "
-        f"p99 {manifest.latency.p99_us:,.0f} us"
+        f"{manifest.factory}, recall@10 {manifest.recall.value:.4f} "
+        f"(95% confident of at least {manifest.recall.bound:.4f}), p99 {manifest.latency.p99_us:,.0f} us"
     )
     click.echo("built, not published" if no_publish else "published")
 
