@@ -120,7 +120,7 @@ def key_columns(
 ) -> dict[str, NDArray[np.generic] | list[str]]:
     """Return one column per key field, in the key's order, all of one length.
 
-    Raises: InvalidRequest for a missing or unknown key field, a list, or more rows than `limit`.
+    Raises: InvalidRequest for a missing or unknown key field, a list, a null, or more rows than `limit`.
     """
     columns = columns_of(messages, field)
     names = [part.name for part in key]
@@ -138,7 +138,20 @@ def key_columns(
         if len(values) > limit:
             raise InvalidRequest(f"{field}: at most {limit} rows, not {len(values)}", field=field)
         found[name] = values
+    for message in messages:
+        _check_no_null(message, len(found[message.name]), f"{field}.{message.name}")
     return found
+
+
+def _check_no_null(message: pb.Column, count: int, field: str) -> None:
+    statuses = message.statuses
+    if not statuses:
+        return
+    if len(statuses) != count:
+        raise InvalidRequest(f"{field}: has {len(statuses)} statuses for {count} rows", field=field)
+    row = next((row for row, status in enumerate(statuses) if status != Status.PRESENT), None)
+    if row is not None:
+        raise InvalidRequest(f"{field}: row {row} has no value, and a key needs one", field=field)
 
 
 def _elements_of(message: pb.Tensor, scalar: Scalar, field: str) -> NDArray[np.generic] | list[str]:

@@ -21,6 +21,11 @@ Scalars = bool | int | float | str
 InputValue = Scalars | NDArray[np.generic]
 
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
+_LARGEST = {
+    Scalar.FLOAT16: float(np.finfo(np.float16).max),
+    Scalar.FLOAT32: float(np.finfo(np.float32).max),
+    Scalar.FLOAT64: float(np.finfo(np.float64).max),
+}
 _RANGES = {Scalar.INT32: (-(2**31), 2**31 - 1), Scalar.INT64: (-(2**63), 2**63 - 1)}
 
 
@@ -138,10 +143,16 @@ def _float(value: pb.Value, kind: str, declared: InputField) -> InputValue | Non
     if declared.dtype.is_list:
         return _list(value, kind, declared)
     if kind == "double_value":
-        return None if math.isnan(value.double_value) else value.double_value
-    if kind == "int64_value":
-        return float(value.int64_value)
-    raise _wrong(declared, kind.removesuffix("_value"))
+        number = value.double_value
+    elif kind == "int64_value":
+        number = float(value.int64_value)
+    else:
+        raise _wrong(declared, kind.removesuffix("_value"))
+    if math.isnan(number):
+        return None
+    if abs(number) > _LARGEST[declared.dtype.scalar]:
+        raise _wrong(declared, "infinity" if math.isinf(number) else "a number out of its range")
+    return number
 
 
 def _bool(value: pb.Value, kind: str, declared: InputField) -> InputValue | None:
@@ -180,9 +191,11 @@ def _list(value: pb.Value, kind: str, declared: InputField) -> InputValue | None
         wanted.scalar.is_float and (scalar.is_float or scalar.is_integer)
     ):
         raise _wrong(declared, f"{scalar.value} elements")
-    if scalar.is_float and np.isnan(elements).any():
-        raise InvalidRequest(f"{name}: holds NaN", field=name)
-    return elements.astype(wanted.scalar.numpy)
+    with np.errstate(over="ignore"):
+        converted = elements.astype(wanted.scalar.numpy)
+    if wanted.scalar.is_float and not np.isfinite(converted).all():
+        raise InvalidRequest(f"{name}: holds NaN, infinity, or a number out of its range", field=name)
+    return converted
 
 
 _Parser = Callable[[pb.Value, str, InputField], InputValue | None]

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from forebay.errors import InvalidRequest
 from forebay.v1 import values_pb2 as pb
+from numpy.typing import NDArray
 
-from feature_store.types import Status
-from gateway.convert import column, columns_of, tensor, values_of
+from feature_store.types import KeyField, Status
+from gateway.convert import column, columns_of, key_columns, tensor, values_of
 from registry.columns import VariableLists
-from registry.dtypes import Scalar
+from registry.dtypes import DType, Scalar
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,20 @@ def test_a_column_given_twice_is_refused() -> None:
     one = column("a", np.zeros(2, np.int64), Scalar.INT64)
     with pytest.raises(InvalidRequest, match="twice"):
         columns_of([one, one], "keys")
+
+
+@pytest.mark.parametrize(
+    ("values", "scalar"), [(np.array([4, 5], np.int64), Scalar.INT64), (["a", "b"], Scalar.STRING)]
+)
+@pytest.mark.parametrize("statuses", [b"\x01\x02", b"\x00\x01", b"\x01"])
+def test_a_key_column_is_refused_when_a_row_has_no_value(
+    values: NDArray[np.int64] | list[str], scalar: Scalar, statuses: bytes
+) -> None:
+    key = [KeyField("item", DType(scalar))]
+    message = column("item", values, scalar)
+    message.statuses = b"\x01\x01"
+    assert len(key_columns([message], key, "keys", 10)["item"]) == 2
+    message.statuses = statuses
+    with pytest.raises(InvalidRequest, match=r"^keys\.item: ") as caught:
+        key_columns([message], key, "keys", 10)
+    assert caught.value.field == "keys.item"

@@ -34,6 +34,11 @@ def inputs(**given: pb.Value) -> dict[str, pb.Value]:
     return {**usual, **given}
 
 
+def floats(*elements: float) -> pb.Value:
+    data = np.array(elements, np.float64).tobytes()
+    return pb.Value(tensor=pb.Tensor(dtype=pb.DTYPE_FLOAT64, shape=[len(elements)], data=data))
+
+
 def test_keys_are_canonical_and_defaults_filled_in() -> None:
     parsed = schema().parse(inputs())
     assert parsed.keys == {"user": "42", "place": "de:-1"}
@@ -71,10 +76,16 @@ def test_special_characters_are_escaped_when_a_key_is_text() -> None:
         ("amount", pb.Value(string_value="1.5")),
         ("amount", pb.Value(double_value=float("nan"))),
         ("amount", pb.Value()),
+        ("amount", pb.Value(double_value=float("inf"))),
+        ("amount", pb.Value(double_value=-1e39)),
+        ("hour", pb.Value(double_value=float("-inf"))),
         ("flag", pb.Value(int64_value=1)),
         ("vector", pb.Value(double_value=1.0)),
         ("vector", pb.Value(tensor=pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=[3], data=bytes(12)))),
         ("vector", pb.Value(tensor=pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=[2], data=bytes(7)))),
+        ("vector", floats(1.0, float("inf"))),
+        ("vector", floats(1.0, float("nan"))),
+        ("vector", floats(1.0, 1e39)),
         ("vector", pb.Value(tensor=pb.Tensor(dtype=pb.DTYPE_STRING, shape=[2], strings=["a", "b"]))),
         ("nobody", pb.Value(int64_value=1)),
     ],
@@ -99,9 +110,7 @@ def test_a_default_stands_in_when_an_optional_value_is_nan_or_null() -> None:
 
 
 def test_a_list_is_taken_when_its_shape_is_right() -> None:
-    vector = np.array([1.0, 2.0], np.float64)
-    tensor = pb.Tensor(dtype=pb.DTYPE_FLOAT64, shape=[2], data=vector.tobytes())
-    parsed = schema().parse(inputs(vector=pb.Value(tensor=tensor))).values["vector"]
+    parsed = schema().parse(inputs(vector=floats(1.0, 2.0))).values["vector"]
     assert isinstance(parsed, np.ndarray)
     assert parsed.dtype == np.float32
     assert parsed.tolist() == [1.0, 2.0]
