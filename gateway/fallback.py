@@ -47,12 +47,12 @@ def settle(
 
 
 def _shortcomings(view: HydratedView, block: RowBlock) -> dict[str, NDArray[np.bool_]]:
-    """Return which rows fall short, by reason: no row or no value, too old, unreadable."""
+    """Return which rows fall short, each for one reason: no row or no value, too old, unreadable."""
     statuses = block.row_statuses
     missing = statuses == Status.NOT_FOUND
     if block.has_nulls:
         for feature in view.features:
-            missing = missing | (np.isin(block.statuses(feature), _REPLACED) & (statuses != Status.ERROR))
+            missing = missing | (np.isin(block.statuses(feature), _REPLACED) & (statuses == Status.PRESENT))
     return {
         "NOT_FOUND": missing,
         "STALE": statuses == Status.STALE,

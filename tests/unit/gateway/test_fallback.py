@@ -71,6 +71,16 @@ async def test_a_stale_row_is_used_when_the_rule_is_stale(application: CompiledA
     assert told(answer) == {("profile", "STALE", "STALE_ROW", 1), ("now", "STALE", "STALE_ROW", 1)}
 
 
+async def test_a_stale_row_with_a_null_is_reported_once(application: CompiledApplication) -> None:
+    await application.write("profile", 1, age=None, income=2, children=0)
+    application.clock.advance(3601)
+    await application.write("now", 1, clicks=7)
+    answer = await application.predict("stale")
+    assert score(answer) == 40 + 20 + 700
+    assert told(answer) == {("profile", "STALE", "STALE_ROW", 1)}
+    assert told(await application.predict("defaults")) == {("profile", "STALE", "DEFAULTS", 1)}
+
+
 @pytest.mark.parametrize("pipeline", ["no_rule", "defaults"])
 async def test_a_stale_row_becomes_defaults_when_no_rule_allows_it(
     application: CompiledApplication, pipeline: str
