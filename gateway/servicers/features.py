@@ -83,4 +83,5 @@ def _view(reader: ViewReader) -> pb.View:
             pb.ViewFeature(name=name, dtype=str(feature.dtype), has_default=feature.default is not None)
             for name, feature in reader.features.items()
         ],
+        key=[pb.ViewFeature(name=field.name, dtype=str(field.dtype)) for field in view.key],
     )

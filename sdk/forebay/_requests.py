@@ -3,13 +3,13 @@ Nothing here talks to a server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from forebay import _pack
 from forebay._dtypes import TIMESTAMP, DType
-from forebay.errors import InvalidRequest
+from forebay.errors import InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
 from forebay.types import Outcome
 from forebay.v1 import features_pb2, prediction_pb2, similarity_pb2
@@ -88,14 +88,27 @@ def delete_entities(
 
 @dataclass(frozen=True, slots=True)
 class ViewShape:
-    """What writing needs to know of a view: its features' types. Whatever else is given is a key."""
+    """What writing needs to know of a view: its features' types, and its key's fields.
+
+    A server that doesn't tell the key yet leaves it empty: then whatever is no feature is taken for a key.
+    """
 
     name: str
     dtypes: Mapping[str, DType]
+    key: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, view: features_pb2.View) -> ViewShape:
-        return cls(view.name, {feature.name: DType.parse(feature.dtype) for feature in view.features})
+        dtypes = {feature.name: DType.parse(feature.dtype) for feature in view.features}
+        return cls(view.name, dtypes, tuple(field.name for field in view.key))
+
+    def unknown(self, *columns: Iterable[str]) -> list[str]:
+        """Return the names among `columns` that are neither a feature nor of the key."""
+        if not self.key:
+            return []
+        return [
+            name for names in columns for name in names if name not in self.dtypes and name not in self.key
+        ]
 
 
 def write_features(
@@ -103,9 +116,13 @@ def write_features(
 ) -> features_pb2.WriteFeaturesRequest:
     """Return the request, features packed as the view's types say.
 
-    Raises: InvalidRequest, where a value doesn't have its feature's type, or the number of rows differs.
+    Raises: NotFound for a column that the view doesn't have; InvalidRequest, where a value doesn't have its
+    feature's type, or the number of rows differs.
     """
     given = merged(columns, named, "columns")
+    for name in shape.unknown(given):
+        known = ", ".join(shape.dtypes)
+        raise NotFound(f"view {shape.name} has no feature {name}; it has {known}", field=f"columns.{name}")
     keys = {name: values for name, values in given.items() if name not in shape.dtypes}
     features = [
         _pack.column(name, given[name], dtype, f"features.{name}")

@@ -106,7 +106,10 @@ class Client:
         **named: Any,
     ) -> list[Outcome]:
         """Write rows into a view; see `forebay.Client.write`."""
-        shape = self._shapes.get(view) or await self._describe(view, timeout_s)
+        shape = self._shapes.get(view)
+        if shape is None or shape.unknown(columns or (), named):
+            # What was unknown may have been applied since.
+            shape = await self._describe(view, timeout_s)
         request = _requests.write_features(shape, columns, named, event_time)
         try:
             response = await self._call(_channel.WRITE_FEATURES, request, timeout_s)

@@ -129,14 +129,18 @@ class Client:
     ) -> list[Outcome]:
         """Write rows into a view that is written in place; return what became of each.
 
-        Columns of key fields and features are given by name. `event_time` has a time per row (datetimes with
-        a timezone, datetime64, or integer microseconds UTC); without it rows are of now. The newest event
-        time wins, so writing the same rows again changes nothing.
+        Columns of key fields and features are given by name. A row replaces the entity's whole row: a feature
+        that isn't given becomes null. `event_time` has a time per row (datetimes with a timezone, datetime64,
+        or integer microseconds UTC); without it rows are of now. The newest event time wins, so writing the
+        same rows again changes nothing; a row from the future stands until a later event time is written.
 
         Raises: InvalidRequest, NotFound, NotUsable, Unavailable, DeadlineExceeded, Internal.
         Cost: one round trip; another for the first write to a view, to learn its types.
         """
-        shape = self._shapes.get(view) or self._describe(view, timeout_s)
+        shape = self._shapes.get(view)
+        if shape is None or shape.unknown(columns or (), named):
+            # What was unknown may have been applied since.
+            shape = self._describe(view, timeout_s)
         request = _requests.write_features(shape, columns, named, event_time)
         try:
             response = self._call(_channel.WRITE_FEATURES, request, timeout_s)

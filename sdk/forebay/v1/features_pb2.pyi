@@ -75,7 +75,7 @@ class DescribeViewResponse(_message.Message):
     def __init__(self, view: _Optional[_Union[View, _Mapping]] = ...) -> None: ...
 
 class View(_message.Message):
-    __slots__ = ("name", "entity", "publish", "max_age_us", "as_of_us", "generation", "features")
+    __slots__ = ("name", "entity", "publish", "max_age_us", "as_of_us", "generation", "features", "key")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PUBLISH_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,7 @@ class View(_message.Message):
     AS_OF_US_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     name: str
     entity: str
     publish: str
@@ -90,7 +91,8 @@ class View(_message.Message):
     as_of_us: int
     generation: int
     features: _containers.RepeatedCompositeFieldContainer[ViewFeature]
-    def __init__(self, name: _Optional[str] = ..., entity: _Optional[str] = ..., publish: _Optional[str] = ..., max_age_us: _Optional[int] = ..., as_of_us: _Optional[int] = ..., generation: _Optional[int] = ..., features: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ...) -> None: ...
+    key: _containers.RepeatedCompositeFieldContainer[ViewFeature]
+    def __init__(self, name: _Optional[str] = ..., entity: _Optional[str] = ..., publish: _Optional[str] = ..., max_age_us: _Optional[int] = ..., as_of_us: _Optional[int] = ..., generation: _Optional[int] = ..., features: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ..., key: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ...) -> None: ...
 
 class ViewFeature(_message.Message):
     __slots__ = ("name", "dtype", "has_default")

@@ -79,7 +79,8 @@ class FeatureServiceServicer(object):
 
     def WriteFeatures(self, request, context):
         """Writes rows into a view that publishes by upsert; the newest event time
-        wins, row by row.
+        wins, row by row. A row replaces the entity's whole row. One with an event
+        time in the future stands until a row of a later event time is written.
 
         INVALID_ARGUMENT: a column is missing, of a wrong type or length.
         NOT_FOUND: no such view or feature. FAILED_PRECONDITION: the view is not

@@ -57,6 +57,20 @@ def test_the_newest_event_wins_when_rows_are_written(client: forebay.Client) -> 
     assert times.tolist() == [now_us, now_us + 1]
 
 
+def test_a_written_row_replaces_the_whole_row(client: forebay.Client) -> None:
+    client.write("item_now", item_id=[153], clicks=[5], rate=[0.5])
+    client.write("item_now", item_id=[153], clicks=[6])
+    table = client.features(["item_now.clicks", "item_now.rate"], item_id=[153])
+    assert list(table.values("item_now.clicks")) == [6]
+    assert list(table.statuses("item_now.rate")) == [NULL]
+
+
+def test_a_row_from_the_future_stands_when_a_present_one_is_written(client: forebay.Client) -> None:
+    future_us = time.time_ns() // 1000 + 365 * 86_400_000_000
+    client.write("item_now", item_id=[154], event_time=[future_us], clicks=[5])
+    assert list(client.write("item_now", item_id=[154], clicks=[6])) == [Outcome.OLDER]
+
+
 def test_a_prediction_sees_what_was_written(client: forebay.Client) -> None:
     before = client.predict("rate_items", user_id=3, candidates={"item_id": [130]})[0].scores["score"]
     client.write("item_now", item_id=[130], clicks=[1000], rate=[1.0])
@@ -98,7 +112,13 @@ def test_a_wrong_read_is_refused(
         ("item_now", {"item_id": [1], "clicks": [1.5]}, forebay.InvalidRequest, "clicks"),
         ("item_now", {"item_id": [1, 2], "clicks": [1]}, forebay.InvalidRequest, "clicks"),
         ("item_now", {"clicks": [1]}, forebay.InvalidRequest, "item_id"),
-        ("item_now", {"item_id": [1], "clocks": [1]}, forebay.Error, "clocks"),
+        ("item_now", {"item_id": [1], "clocks": [1]}, forebay.NotFound, "item_now has no feature clocks"),
+        (
+            "item_now",
+            {"item_id": [1, None], "clicks": [1, 2]},
+            forebay.InvalidRequest,
+            r"keys\.item_id: row 1",
+        ),
     ],
 )
 def test_a_wrong_write_is_refused(

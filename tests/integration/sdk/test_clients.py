@@ -216,6 +216,26 @@ async def test_view_is_described_once_and_again_after_a_refusal() -> None:
     assert described() == 2
 
 
+async def test_unknown_column_is_looked_for_once_more_before_it_is_refused(call: Calling) -> None:
+    view = taste(("mean_rating", "float32"))
+    view.key.add(name="user_id", dtype="int64")
+    servicer = ScriptedFeatures(view=view)
+    servicer.outcomes = bytes([1])
+    async with serving((FEATURES, servicer)) as address:
+        with pytest.raises(forebay.NotFound, match="view user_taste has no feature zzz"):
+            await call(address, "write", "user_taste", user_id=[42], zzz=[1])
+        async with forebay.aio.Client(address) as client:
+            await client.write("user_taste", user_id=[42], mean_rating=[4.0])
+            view.features.add(name="zzz", dtype="int32")
+            assert await client.write("user_taste", user_id=[42], zzz=[1]) == [Outcome.APPLIED]
+    assert not any(request.view == "user_taste" and not request.features for request in writes(servicer))
+
+
+def writes(servicer: ScriptedFeatures) -> list[features_pb2.WriteFeaturesRequest]:
+    kind = features_pb2.WriteFeaturesRequest
+    return [request for request in servicer.requests if isinstance(request, kind)]
+
+
 async def test_entities_are_deleted_by_their_keys(call: Calling) -> None:
     servicer = ScriptedFeatures()
     async with serving((FEATURES, servicer)) as address:

@@ -8,8 +8,9 @@ import pytest
 from forebay import _requests
 from forebay._dtypes import DType
 from forebay._requests import ViewShape
-from forebay.errors import InvalidRequest
+from forebay.errors import InvalidRequest, NotFound
 from forebay.types import Status
+from forebay.v1 import features_pb2
 from forebay.v1 import values_pb2 as pb
 
 TASTE = ViewShape("user_taste", {"mean_rating": DType.parse("float32"), "seen": DType.parse("int64[]")})
@@ -51,6 +52,21 @@ def test_columns_are_keys_when_the_view_has_no_such_feature() -> None:
     assert list(request.features[1].values.offsets) == [0, 1, 1]
     assert request.event_times_us.dtype == pb.DTYPE_TIMESTAMP
     assert list(request.event_times_us.shape) == [2]
+
+
+def test_column_is_unknown_when_it_is_neither_a_feature_nor_of_the_key() -> None:
+    message = features_pb2.View(
+        name="live",
+        features=[features_pb2.ViewFeature(name="clicks", dtype="int64")],
+        key=[features_pb2.ViewFeature(name="item_id", dtype="int64")],
+    )
+    shape = ViewShape.of(message)
+    assert shape.unknown({"item_id": 1}, {"clicks": 1, "zzz": 2}) == ["zzz"]
+    with pytest.raises(NotFound, match="view live has no feature zzz; it has clicks") as caught:
+        _requests.write_features(shape, None, {"item_id": 1, "zzz": 2}, None)
+    assert caught.value.field == "columns.zzz"
+    del message.key[:]
+    assert ViewShape.of(message).unknown({"zzz": 2}) == []
 
 
 def test_event_time_may_be_single_when_one_row_is_written() -> None:
