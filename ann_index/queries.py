@@ -67,7 +67,10 @@ def checked_exclusions(
 
 def is_in_range(vectors: NDArray[np.float32]) -> bool:
     """Return whether every component is finite and no larger than MAX_COMPONENT; NaN fails the comparison."""
-    return bool((np.abs(vectors) <= MAX_COMPONENT).all())
+    # No component is larger than the root of the sum of their squares: one product settles the usual case.
+    flat = vectors.reshape(-1)
+    squares = float(np.dot(flat, flat))
+    return bool(squares <= MAX_COMPONENT) or bool((np.abs(vectors) <= MAX_COMPONENT).all())
 
 
 def normalised(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

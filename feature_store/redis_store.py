@@ -39,9 +39,15 @@ class RedisStore:
 
     async def get_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> list[bytes | None]:
         """One MGET; a longer list in several, still in one round trip."""
+        if not keys:
+            return []
         chunk_rows = self._settings.read_chunk_rows
         if len(keys) <= chunk_rows:
-            return await self._execute(b"MGET", *keys, deadline=deadline) if keys else []
+            try:
+                found: list[bytes | None] = await self._connection.execute(b"MGET", *keys, deadline=deadline)
+            except (RedisReplyError, NotUsable, InvalidRequest) as error:
+                raise _refused(error) from error
+            return found
         replies = await self._execute_many(_chunked(b"MGET", keys, chunk_rows), deadline)
         return [row for reply in replies for row in reply]
 

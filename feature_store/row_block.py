@@ -26,8 +26,6 @@ from feature_store.types import Status
 from registry.columns import VariableLists
 from registry.dtypes import Scalar
 
-_PRESENT = bytes([Status.PRESENT])
-
 
 class FeatureColumn(NamedTuple):
     """One feature of n rows.
@@ -54,6 +52,7 @@ class RowBlock:
     """n rows of one view, in the order of the keys.
 
     Shapes: row_statuses (n,) uint8: PRESENT, STALE, NOT_FOUND or ERROR; read-only, and shared among blocks.
+    is_whole: whether there are rows, all of them PRESENT, none with a null; False where that isn't known.
     error_rows: the rows with ERROR, (m,) positions, or None; corrupt_count counts them, and strings that turn
     out to be no UTF-8 when their column is asked for.
     """
@@ -72,6 +71,7 @@ class RowBlock:
         "_transposed",
         "corrupt_count",
         "error_rows",
+        "is_whole",
         "row_statuses",
         "view",
     )
@@ -88,6 +88,7 @@ class RowBlock:
         rows: Sequence[bytes] = (),
         tails: dict[str, list[bytes]] | None = None,
         error_rows: NDArray[np.intp] | None = None,
+        is_whole: bool = False,
     ) -> None:
         """Hold `records`, one of `layout` per row: rows that aren't there hold the defaults, rows that are in
         error are all null. `tails` has the bytes of variable features; without it they are cut from `rows`.
@@ -96,6 +97,7 @@ class RowBlock:
         self.view = view
         self.row_statuses = row_statuses
         self.error_rows = error_rows
+        self.is_whole = is_whole
         self.corrupt_count = 0 if error_rows is None else len(error_rows)
         self._layout = layout
         self._records = records
@@ -111,11 +113,6 @@ class RowBlock:
 
     def __len__(self) -> int:
         return len(self._records)
-
-    @property
-    def all_present(self) -> bool:
-        """Whether there are rows, and every one is PRESENT."""
-        return len(self.row_statuses) > 0 and self.row_statuses.tobytes() == _PRESENT * len(self.row_statuses)
 
     @property
     def has_nulls(self) -> bool:
@@ -141,7 +138,7 @@ class RowBlock:
     @property
     def oldest_as_of_us(self) -> int | None:
         """The least as-of time of the rows that are there; None where there is none."""
-        if self.all_present:
+        if self.is_whole:
             if self._generation_as_of_us is not None:
                 return self._generation_as_of_us
             return int(np.minimum.reduce(self._records[WRITE_US]))

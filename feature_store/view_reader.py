@@ -126,6 +126,7 @@ class ViewReader:
         error_rows: NDArray[np.intp] | None = None,
     ) -> RowBlock:
         statuses = self._ages(records, now_us)
+        is_whole = not has_nulls and missing is None and len(records) > 0 and _is_shared_present(statuses)
         if missing is not None:
             statuses = np.where(missing, _NOT_FOUND, statuses)
         if error_rows is not None:
@@ -141,6 +142,7 @@ class ViewReader:
             rows=rows,
             tails=tails,
             error_rows=error_rows,
+            is_whole=is_whole,
         )
 
     def _ages(self, records: NDArray[np.void], now_us: int) -> NDArray[np.uint8]:
@@ -174,3 +176,7 @@ _SHARED = {status: _shared(status) for status in (Status.PRESENT, Status.STALE)}
 
 def _all(status: Status, count: int) -> NDArray[np.uint8]:
     return _SHARED[status][:count] if count <= _SHARED_ROWS else np.full(count, status, np.uint8)
+
+
+def _is_shared_present(statuses: NDArray[np.uint8]) -> bool:
+    return statuses.base is _SHARED[Status.PRESENT]

@@ -4,6 +4,7 @@ model's column order. Cost: per view and request feature, never per value."""
 from __future__ import annotations
 
 import numpy as np
+from forebay.deadline import Deadline
 from forebay.errors import NotUsable
 from numpy.typing import NDArray
 
@@ -14,7 +15,7 @@ from gateway.plan import TensorPlan, ViewPart
 _NO_VALUE = (Status.NULL, Status.NOT_FOUND, Status.ERROR)
 
 
-def assemble(batch: Batch) -> None:
+async def assemble(batch: Batch, deadline: Deadline) -> None:
     """Fill in `batch.tensors`: (rows, width) arrays, C order, NaN where a value is missing."""
     for plan in batch.pipeline.predict.tensors:
         batch.tensors[plan.name] = _tensor(batch, plan)

@@ -36,7 +36,7 @@ def settle(
     as_of_us = block.oldest_as_of_us
     if as_of_us is not None:
         batch.used(as_of_us)
-    if block.all_present and not block.has_nulls:
+    if block.is_whole:
         return block
     for reason, mask in _shortcomings(view, block).items():
         affected = mask if kept is None else mask[kept]

@@ -21,7 +21,6 @@ from gateway.select import select
 from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock
 from runtime.offload import Offload
-from runtime.stages import StageTiming
 
 STEPS = (
     "admit",
@@ -92,15 +91,17 @@ class Predictor:
             request_candidates(batch)
         if pipeline.hydrate_candidates:
             await self._step(batch, "hydrate_candidates", partial(hydrate_candidates, batch, self._store))
-        self._step_now(batch, "assemble", partial(assemble, batch))
+        await self._step(batch, "assemble", partial(assemble, batch))
         await self._step(batch, "predict", partial(run_model, batch, self._offload))
-        self._step_now(batch, "select", partial(select, batch))
+        await self._step(batch, "select", partial(select, batch))
         return batch.results()
 
     async def _step(self, batch: Batch, stage: str, work: Callable[[Deadline], Awaitable[None]]) -> None:
         """Run one step within what the members' deadlines and the pipeline's budget leave it."""
         start_s = self._clock.monotonic_s()
-        given_s = self._given_s(batch, stage, start_s)
+        given_s = batch.pipeline.budget.given_s(stage, batch.deadline_s, start_s)
+        if given_s <= 0:
+            batch.fail(DeadlineExceeded(f"the deadline passed before {stage}", stage=stage))
         if batch.failed:
             return
         try:
@@ -112,27 +113,8 @@ class Predictor:
             batch.fail(error)
         self._stamp(batch.members, stage, start_s, given_s)
 
-    def _step_now(self, batch: Batch, stage: str, work: Callable[[], None]) -> None:
-        """Run a step that waits for nothing."""
-        start_s = self._clock.monotonic_s()
-        given_s = self._given_s(batch, stage, start_s)
-        if batch.failed:
-            return
-        try:
-            work()
-        except Error as error:
-            batch.fail(error)
-        self._stamp(batch.members, stage, start_s, given_s)
-
-    def _given_s(self, batch: Batch, stage: str, now_s: float) -> float:
-        """Return how long the step may take; fail the batch where no time is left for any member."""
-        given_s = batch.pipeline.budget.given_s(stage, batch.deadline_s, now_s)
-        if given_s <= 0:
-            batch.fail(DeadlineExceeded(f"the deadline passed before {stage}", stage=stage))
-        return given_s
-
     def _stamp(self, members: Sequence[Member], stage: str, start_s: float, given_s: float) -> None:
         """Note on every member when the step ran and what it was given."""
-        timing = StageTiming(stage, start_s, self._clock.monotonic_s() - start_s, given_s)
+        timing = (stage, start_s, self._clock.monotonic_s() - start_s, given_s)
         for member in members:
             member.stages.append(timing)

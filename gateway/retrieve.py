@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from forebay.deadline import Deadline
 from forebay.errors import NotUsable
 from numpy.typing import NDArray
 
-from ann_index.types import Neighbours
+from ann_index.queries import are_searchable, is_in_range
+from ann_index.types import Metric, Neighbours
 from feature_store.codec import RowBlock
 from gateway.batch import Batch, Candidates
 from gateway.plan import RetrieveStep
@@ -26,14 +28,13 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
     if step is None:
         raise ValueError("retrieve runs only in a pipeline that declares it")
     queries = _queries(batch, step)
-    asking = np.array([index for index, member in enumerate(batch.members) if member.error is None])
+    asking = np.array([place for place, member in enumerate(batch.members) if member.error is None])
     if not len(asking):
         return
-    exclude = _excluded(batch, step, asking)
-    index = step.snapshot.index
-    found = await offload.run(
-        step.estimate, len(asking), deadline, lambda: index.search(queries[asking], step.k, exclude)
-    )
+    if len(asking) < len(queries):
+        queries = queries[asking]
+    search = partial(step.snapshot.index.search, queries, step.k, _excluded(batch, step, asking))
+    found = await offload.run(step.estimate, len(asking), deadline, search)
     batch.candidates = _flatten(found, asking, step)
 
 
@@ -59,9 +60,9 @@ def _queries(batch: Batch, step: RetrieveStep) -> NDArray[np.float32]:
     """Return (members, dimension) float32, and fail the members whose vector is missing."""
     queries = np.empty((len(batch.members), step.snapshot.index.dimension), np.float32)
     batch.blocks[step.query_view].gather(step.query, queries)
-    missing = ~np.isfinite(queries).all(axis=1)
-    if missing.any():
-        for index in np.flatnonzero(missing).tolist():
+    metric = step.snapshot.index.metric
+    if metric is Metric.COSINE or not is_in_range(queries):
+        for index in np.flatnonzero(~are_searchable(queries, metric)).tolist():
             member = batch.members[index]
             if member.error is None:
                 member.error = NotUsable(
@@ -92,12 +93,17 @@ def _lists(block: RowBlock, feature: str) -> VariableLists:
 
 
 def _flatten(found: Neighbours, asking: NDArray[np.intp], step: RetrieveStep) -> Candidates:
-    valid = found.positions >= 0
-    positions = found.positions[valid]
+    if found.positions[:, -1].min() >= 0:  # padding comes last: there is none
+        positions, scores = found.positions.reshape(-1), found.scores.reshape(-1)
+        member_of_row = np.repeat(asking, found.positions.shape[1])
+    else:
+        valid = found.positions >= 0
+        positions, scores = found.positions[valid], found.scores[valid]
+        member_of_row = np.repeat(asking, valid.sum(axis=1))
     return Candidates(
         texts=step.snapshot.keys.texts_of(positions),
-        member_of_row=np.repeat(asking, valid.sum(axis=1)),
-        scores=found.scores[valid],
+        member_of_row=member_of_row,
+        scores=scores,
         positions=positions,
         columns={},
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from forebay.deadline import Deadline
 from numpy.typing import NDArray
 
 from gateway.batch import Answer, AnswerColumn, Batch, Candidates, Member
 from registry.dtypes import Scalar
 
 
-def select(batch: Batch) -> None:
+async def select(batch: Batch, deadline: Deadline) -> None:
     """Fill in `batch.answers`: each member's, rows in rank order; None for a member that failed."""
     count = len(batch.members)
     if batch.candidates is None:
         starts = list(range(count + 1))
+    elif count == 1:
+        starts = [0, batch.row_count]
     else:
         starts = np.searchsorted(batch.candidates.member_of_row, np.arange(count + 1)).tolist()
     batch.answers = [
@@ -38,9 +41,13 @@ def _order(batch: Batch, start: int, stop: int) -> NDArray[np.intp]:
     """Return the rows by descending score, ties by key, a score that is NaN last."""
     if batch.candidates is None:
         return np.arange(start, stop)
-    scores = batch.outputs[batch.pipeline.select.by][start:stop]
-    keys = [column[start:stop] for column in _tie_breakers(batch.candidates)]
-    return start + np.lexsort((*reversed(keys), -scores))
+    descending = -batch.outputs[batch.pipeline.select.by][start:stop]
+    order = descending.argsort(kind="stable")
+    ranked = descending[order]
+    if (ranked[1:] == ranked[:-1]).any() or np.isnan(ranked[-1:]).any():
+        keys = [column[start:stop] for column in _tie_breakers(batch.candidates)]
+        order = np.lexsort((*reversed(keys), descending))
+    return order + start if start else order
 
 
 def _tie_breakers(candidates: Candidates) -> list[NDArray[np.generic]]:

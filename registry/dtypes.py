@@ -21,6 +21,9 @@ class Scalar(Enum):
     STRING = "string"
     TIMESTAMP = "timestamp"
 
+    # Members are looked up in dictionaries on the request path; Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """The little-endian numpy type; timestamps are int64 microseconds; strings have none (object)."""

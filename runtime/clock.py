@@ -24,16 +24,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks. Read dozens of times per request, so without a frame of Python where possible."""
 
-    def monotonic_s(self) -> float:
-        return time.monotonic()
+    monotonic_s = staticmethod(time.monotonic)
+    thread_cpu_s = staticmethod(time.thread_time)
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
-
-    def thread_cpu_s(self) -> float:
-        return time.thread_time()
 
 
 class ManualClock:

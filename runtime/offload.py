@@ -53,11 +53,13 @@ class Offload:
         Cost: inline, none; otherwise one hop to a thread and back.
         """
         if estimate.is_short(units, self._inline_below_s):
-            return self._timed(estimate, units, work)
+            return self._timed(estimate, units, work, self._clock.monotonic_s)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining_s(self._clock.monotonic_s()))):
-                return await loop.run_in_executor(self._executor, self._timed, estimate, units, work)
+                return await loop.run_in_executor(
+                    self._executor, self._timed, estimate, units, work, self._clock.thread_cpu_s
+                )
         except TimeoutError:
             raise DeadlineExceeded("the work was not done in time") from None
 
@@ -65,11 +67,12 @@ class Offload:
         """End the threads once their work is done; queued work is dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _timed(self, estimate: Estimate, units: int, work: Callable[[], T]) -> T:
-        # Processor time: a thread that is done waits for the interpreter as long as the loop keeps it busy;
-        # counting that as work would keep short work in threads for ever.
-        start_s = self._clock.thread_cpu_s()
+    @staticmethod
+    def _timed(estimate: Estimate, units: int, work: Callable[[], T], now_s: Callable[[], float]) -> T:
+        """Run the work and note what it took: in a thread its processor time, for a thread that is done waits
+        for the interpreter as long as the loop keeps it busy, and would never count as short again."""
+        start_s = now_s()
         try:
             return work()
         finally:
-            estimate.observe(self._clock.thread_cpu_s() - start_s, units)
+            estimate.observe(now_s() - start_s, units)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+StageTiming = tuple[str, float, float, float]
+"""A step's name, when it began, how long it took, and how long it was allowed to take.
+
+Units: seconds; the beginning is of the monotonic clock. A plain tuple: eight are made for every request.
+"""
 
 
-class StageTiming(NamedTuple):
-    """One step of a request, or of the batch that it was in.
-
-    Units: seconds; `start_s` of the monotonic clock. `given_s` is the time the step was allowed to take.
-    """
-
-    stage: str
-    start_s: float
-    duration_s: float
-    given_s: float
-
-    def since_us(self, began_s: float) -> tuple[int, int, int]:
-        """Return start since `began_s`, duration and given time. Units: microseconds."""
-        _, start_s, duration_s, given_s = self
-        return int((start_s - began_s) * 1e6), int(duration_s * 1e6), int(given_s * 1e6)
+def since_us(timing: StageTiming, began_s: float) -> tuple[str, int, int, int]:
+    """Return a step's name, beginning since `began_s`, duration and given time. Units: microseconds."""
+    stage, start_s, duration_s, given_s = timing
+    return stage, int((start_s - began_s) * 1e6), int(duration_s * 1e6), int(given_s * 1e6)

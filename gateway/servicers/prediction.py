@@ -12,7 +12,7 @@ from gateway.live import LiveRelease
 from gateway.predict import Predictor
 from runtime.batcher import Criticality
 from runtime.rpc.call import Call
-from runtime.stages import StageTiming
+from runtime.stages import StageTiming, since_us
 
 
 class PredictionServicer:
@@ -90,8 +90,8 @@ def degradation_message(degradation: Degradation) -> pb.Degradation:
 
 def stage_message(timing: StageTiming, admitted_s: float) -> pb.StageTiming:
     """Return one step's timing as the wire carries it: relative to when the request was admitted."""
-    start_us, duration_us, given_us = timing.since_us(admitted_s)
-    return pb.StageTiming(stage=timing.stage, start_us=start_us, duration_us=duration_us, given_us=given_us)
+    stage, start_us, duration_us, given_us = since_us(timing, admitted_s)
+    return pb.StageTiming(stage=stage, start_us=start_us, duration_us=duration_us, given_us=given_us)
 
 
 def _column(part: AnswerColumn) -> values_pb2.Column:

@@ -33,6 +33,7 @@ class Call:
 
     __slots__ = (
         "_context",
+        "_metadata",
         "_parent",
         "_span_id",
         "_trace_id",
@@ -58,6 +59,7 @@ class Call:
         self.degradations: Sequence[Any] = ()
         self.provenance: Any = None
         self._context = context
+        self._metadata: dict[str, str | bytes] | None = None
         self._parent: re.Match[str] | None = None
         self._trace_id = ""
         self._span_id = ""
@@ -102,10 +104,11 @@ class Call:
 
     def metadata(self, key: str) -> str:
         """Return the first value that the caller sent under `key`, empty where it sent none."""
-        for name, value in self._context.invocation_metadata() or ():
-            if name == key:
-                return value if isinstance(value, str) else value.decode("latin-1")
-        return ""
+        if self._metadata is None:
+            # Reversed, so that the first of several under one key stays.
+            self._metadata = dict(reversed(tuple(self._context.invocation_metadata() or ())))
+        value = self._metadata.get(key, "")
+        return value if isinstance(value, str) else value.decode("latin-1")
 
     def set_trailing(self, key: str, value: str) -> None:
         """Add trailing metadata to the answer, whether it succeeds or fails."""
