@@ -86,9 +86,8 @@ def _candidates(pipeline: CompiledPipeline, columns: Sequence[pb.Column]) -> Req
     declared = pipeline.candidates
     if declared is None or not declared.from_request:
         if columns:
-            raise InvalidRequest(
-                f"candidates: pipeline {pipeline.name} finds its own candidates", field="candidates"
-            )
+            why = "scores one row and takes no candidates" if declared is None else "finds its own candidates"
+            raise InvalidRequest(f"candidates: pipeline {pipeline.name} {why}", field="candidates")
         return None
     keys = key_columns(columns, declared.key, "candidates", MAX_CANDIDATES)
     texts = canonical_texts(declared.key, list(keys.values()))
