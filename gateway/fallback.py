@@ -15,6 +15,9 @@ from feature_store.types import Status
 from gateway.batch import Batch
 from gateway.plan import HydratedView, Rule
 
+NOT_FOUND = "NOT_FOUND"
+"""Why a row is missing, where the store was asked for it and has none."""
+
 _REPLACED = (Status.NULL, Status.DEFAULTED)
 
 
@@ -26,11 +29,13 @@ def settle(
     block: RowBlock,
     member_of_row: NDArray[np.intp],
     kept: NDArray[np.intp] | None = None,
+    *,
+    missing: str = NOT_FOUND,
 ) -> RowBlock:
     """Return the block as the model may see it, and report on each member what it has to do without.
 
     Shapes: `rows` and `block` hold n rows; `member_of_row` (m,) says whose they are, for the m rows that
-    `kept` indexes (all n when None).
+    `kept` indexes (all n when None). `missing` is why a row isn't there.
     Cost: one comparison while every row is present and whole.
     """
     as_of_us = block.oldest_as_of_us
@@ -38,7 +43,7 @@ def settle(
         batch.used(as_of_us)
     if block.is_whole:
         return block
-    for reason, mask in _shortcomings(view, block).items():
+    for reason, mask in _shortcomings(view, block, missing).items():
         affected = mask if kept is None else mask[kept]
         _report(
             batch, stage, view, reason, np.bincount(member_of_row[affected], minlength=len(batch.members))
@@ -46,15 +51,15 @@ def settle(
     return _without_distrusted(batch, view, rows, block)
 
 
-def _shortcomings(view: HydratedView, block: RowBlock) -> dict[str, NDArray[np.bool_]]:
+def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str, NDArray[np.bool_]]:
     """Return which rows fall short, each for one reason: no row or no value, too old, unreadable."""
     statuses = block.row_statuses
-    missing = statuses == Status.NOT_FOUND
+    absent = statuses == Status.NOT_FOUND
     if block.has_nulls:
         for feature in view.features:
-            missing = missing | (np.isin(block.statuses(feature), _REPLACED) & (statuses == Status.PRESENT))
+            absent = absent | (np.isin(block.statuses(feature), _REPLACED) & (statuses == Status.PRESENT))
     return {
-        "NOT_FOUND": missing,
+        missing: absent,
         "STALE": statuses == Status.STALE,
         "CORRUPT": statuses == Status.ERROR,
     }

@@ -4,58 +4,81 @@ and settle what is missing, stale or corrupt by each view's rule (`fallback.py`)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from forebay.deadline import Deadline
-from forebay.errors import NotUsable
+from forebay.errors import DeadlineExceeded, Unavailable
 
 from feature_store.codec import RowBlock
 from feature_store.store import OnlineStore
 from feature_store.types import Status
 from gateway.batch import Batch, Candidates
-from gateway.fallback import settle
-from gateway.plan import HydratedView
+from gateway.fallback import NOT_FOUND, settle
+from gateway.plan import HydratedView, Rule
 
 
 async def hydrate(batch: Batch, store: OnlineStore, deadline: Deadline) -> None:
-    """Fill in `batch.blocks`: each member's rows, in one round trip for all views and members."""
+    """Fill in `batch.blocks`: each member's rows, in one round trip for all views and members.
+
+    Raises: what the store raises, unless every view's rule says what to do without its rows.
+    """
     views = batch.pipeline.hydrate
     texts = [[member.inputs.keys[view.view.entity] for member in batch.members] for view in views]
-    rows = await _read(views, texts, store, deadline)
+    read = await _read(views, texts, store, deadline)
     members = np.arange(len(batch.members))
-    for view, view_rows in zip(views, rows, strict=True):
-        block = view.reader.decode(view_rows, batch.now_us)
-        _require_entities(batch, view, block)
-        batch.blocks[view.name] = settle(batch, "hydrate", view, view_rows, block, members)
+    for view, rows in zip(views, read.rows, strict=True):
+        block = view.reader.decode(rows, batch.now_us)
+        batch.blocks[view.name] = settle(batch, "hydrate", view, rows, block, members, missing=read.missing)
 
 
 async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadline) -> None:
     """Fill in `batch.candidate_blocks`: each candidate's rows, in one round trip. Candidates that lack a
-    required row are dropped."""
+    required row are dropped.
+
+    Raises: as `hydrate`.
+    """
     views, candidates = batch.pipeline.hydrate_candidates, batch.candidates
     if candidates is None:
         raise ValueError("hydrate_candidates runs after the candidates are known")
-    rows = await _read(views, [candidates.texts] * len(views), store, deadline)
-    blocks = [
-        view.reader.decode(view_rows, batch.now_us) for view, view_rows in zip(views, rows, strict=True)
-    ]
-    for view, view_rows, block in zip(views, rows, blocks, strict=True):
-        if view.required:
+    read = await _read(views, [candidates.texts] * len(views), store, deadline)
+    blocks = [view.reader.decode(rows, batch.now_us) for view, rows in zip(views, read.rows, strict=True)]
+    for view, block in zip(views, blocks, strict=True):
+        if view.required and read.missing == NOT_FOUND:
             _drop_missing(batch, candidates, view, block)
+    whose, kept = candidates.member_of_row, candidates.rows
+    for view, rows, block in zip(views, read.rows, blocks, strict=True):
         batch.candidate_blocks[view.name] = settle(
-            batch, "hydrate_candidates", view, view_rows, block, candidates.member_of_row, candidates.rows
+            batch, "hydrate_candidates", view, rows, block, whose, kept, missing=read.missing
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Each view's rows, and why one that is None isn't there."""
+
+    rows: list[list[bytes | None]]
+    missing: str = NOT_FOUND
 
 
 async def _read(
     views: Sequence[HydratedView], texts: Sequence[Sequence[str]], store: OnlineStore, deadline: Deadline
-) -> list[list[bytes | None]]:
-    """Return each view's rows. Cost: one round trip; none for views that were never refreshed."""
+) -> _Read:
+    """Return each view's rows; none at all where they can't be read and every view can do without.
+
+    Cost: one round trip; none for views that were never refreshed.
+    """
     keys: list[bytes] = []
     for view, view_texts in zip(views, texts, strict=True):
         if view.reader.published:
             keys += view.reader.row_keys(view_texts)
-    found = await store.get_many(keys, deadline) if keys else []
+    try:
+        found = await store.get_many(keys, deadline) if keys else []
+    except (DeadlineExceeded, Unavailable) as error:
+        if any(view.rule in (None, Rule.FAIL) for view in views):
+            raise
+        absent: list[list[bytes | None]] = [[None] * len(view_texts) for view_texts in texts]
+        return _Read(absent, "TIMEOUT" if isinstance(error, DeadlineExceeded) else "UNAVAILABLE")
     rows: list[list[bytes | None]] = []
     start = 0
     for view, view_texts in zip(views, texts, strict=True):
@@ -64,14 +87,7 @@ async def _read(
             start += len(view_texts)
         else:
             rows.append([None] * len(view_texts))
-    return rows
-
-
-def _require_entities(batch: Batch, view: HydratedView, block: RowBlock) -> None:
-    if not view.required:
-        return
-    for index in np.flatnonzero(block.row_statuses == Status.NOT_FOUND).tolist():
-        batch.members[index].error = NotUsable(f"view {view.name} is required and has no row for the entity")
+    return _Read(rows)
 
 
 def _drop_missing(batch: Batch, candidates: Candidates, view: HydratedView, block: RowBlock) -> None:
@@ -84,6 +100,6 @@ def _drop_missing(batch: Batch, candidates: Candidates, view: HydratedView, bloc
     dropped = np.bincount(candidates.member_of_row[missing], minlength=len(batch.members))
     for index in np.flatnonzero(dropped).tolist():
         batch.members[index].degrade(
-            "hydrate_candidates", view.name, "NOT_FOUND", "DROPPED", int(dropped[index])
+            "hydrate_candidates", view.name, NOT_FOUND, "DROPPED", int(dropped[index])
         )
     candidates.keep(np.flatnonzero(~missing))

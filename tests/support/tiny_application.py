@@ -97,6 +97,13 @@ pipelines:
     hydrate: [user_profile]
     predict: risk
     degrade: {hydrate: {user_profile: fail}}
+  patient_risk:
+    entities: [user]
+    request: {amount: float32}
+    hydrate: [user_profile]
+    predict: risk
+    budget: {total: 2s, hydrate: 50ms}
+    degrade: {hydrate: {user_profile: defaults}}
 """
 
 WEIGHTS = {

@@ -105,6 +105,24 @@ async def test_a_black_hole_is_noticed_and_the_socket_replaced(
         assert len(await until_answered(client)) == 5
 
 
+async def test_a_slow_store_is_done_without_where_the_rules_say_so(
+    store: tuple[TemporaryStore, Path], proxy: FaultProxy
+) -> None:
+    async with in_thread(store[1], proxy.url) as gateway, forebay.aio.Client(gateway.gateway) as client:
+        await until_answered(client)
+        proxy.delay_s = 0.3
+        answer = await client.predict("patient_risk", user_id=3, amount=50.0, timeout_s=2.0)
+        (part,) = answer.degradations
+        assert (part.stage, part.subject, part.reason, part.action) == (
+            "hydrate",
+            "user_profile",
+            "TIMEOUT",
+            "DEFAULTS",
+        )
+        hydrated = next(stage for stage in answer.provenance.stages if stage.stage == "hydrate")
+        assert hydrated.given_us <= 50_000 <= hydrated.duration_us
+
+
 async def test_half_of_the_calls_hang_up_and_the_others_get_their_own_answer(
     store: tuple[TemporaryStore, Path], proxy: FaultProxy
 ) -> None:

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from forebay.errors import NotUsable
+from forebay.errors import NotUsable, Unavailable
 
 from gateway.batch import Answer
 from tests.support.compiled_application import HOUR_US, CompiledApplication
@@ -135,3 +135,25 @@ async def test_returned_features_carry_the_status_that_the_model_saw(
     )
     found = {part.name: (part.values[0], part.statuses[0]) for part in answer.features}  # type: ignore[index]
     assert found == {"profile.age": (40, 5), "profile.children": (4, 1), "now.clicks": (3, 5)}
+
+
+@pytest.mark.parametrize("pipeline", ["defaults", "stale"])
+async def test_a_store_that_is_gone_is_done_without_when_every_view_has_a_rule(
+    application: CompiledApplication, pipeline: str
+) -> None:
+    await application.store.aclose()
+    answer = await application.predict(pipeline)
+    assert math.isnan(score(answer))
+    assert told(answer) == {
+        ("profile", "UNAVAILABLE", "DEFAULTS", 1),
+        ("now", "UNAVAILABLE", "DEFAULTS", 1),
+    }
+
+
+@pytest.mark.parametrize("pipeline", ["no_rule", "fail"])
+async def test_a_store_that_is_gone_is_unavailable_when_a_view_has_no_rule_for_it(
+    application: CompiledApplication, pipeline: str
+) -> None:
+    await application.store.aclose()
+    with pytest.raises(Unavailable):
+        await application.predict(pipeline)
