@@ -15,7 +15,7 @@ from feature_store.keys import canonical_texts
 from feature_store.store import OnlineStore
 from feature_store.types import KeyField
 from gateway.plan import CompiledRelease
-from registry.dtypes import DType
+from registry.dtypes import Scalar
 from runtime.clock import Clock
 
 MAX_ROWS = 10_000
@@ -29,9 +29,10 @@ class ReadColumn:
     """One feature of the rows read, in the order asked for."""
 
     name: str
-    dtype: DType
+    scalar: Scalar
     column: FeatureColumn
-    event_times_us: NDArray[np.int64]
+    block: RowBlock
+    """The rows that the feature is one of."""
 
 
 class FeatureReads:
@@ -82,8 +83,8 @@ class FeatureReads:
         for reference in references:
             view, _, feature = reference.rpartition(".")
             block = blocks[view]
-            dtype = readers[view].features[feature].dtype
-            columns.append(ReadColumn(reference, dtype, block.column(feature), block.event_times_us))
+            scalar = readers[view].features[feature].dtype.scalar
+            columns.append(ReadColumn(reference, scalar, block.column(feature), block))
         return columns
 
     async def _blocks(

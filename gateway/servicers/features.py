@@ -6,7 +6,7 @@ from forebay.v1 import features_pb2 as pb
 
 from feature_store.codec import ViewReader
 from gateway.budget import Budget
-from gateway.convert import column, columns_of, key_columns, values_of
+from gateway.convert import columns_of, fill_column, key_columns, values_of
 from gateway.features import MAX_ROWS, FeatureReads
 from gateway.live import LiveRelease
 from gateway.writes import FeatureWrites
@@ -31,18 +31,18 @@ class FeatureServicer:
         keys = key_columns(request.keys, key, "keys", MAX_ROWS)
         deadline = _NO_BUDGET.deadline(call.deadline, call.started_s)
         read = await self._reads.read(readers, request.features, keys, deadline)
-        return pb.ReadFeaturesResponse(
-            columns=[
-                column(
-                    part.name,
-                    part.column.values,
-                    part.dtype.scalar,
-                    part.column.statuses,
-                    part.event_times_us if request.event_times else None,
-                )
-                for part in read
-            ]
-        )
+        response = pb.ReadFeaturesResponse()
+        for part in read:
+            times_us = part.block.event_times_us if request.event_times else None
+            fill_column(
+                response.columns.add(),
+                part.name,
+                part.column.values,
+                part.scalar,
+                part.column.statuses,
+                times_us,
+            )
+        return response
 
     async def WriteFeatures(  # noqa: N802
         self, request: pb.WriteFeaturesRequest, call: Call

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from forebay.v1 import prediction_pb2 as pb
-from forebay.v1 import values_pb2
 
 from gateway.admit import PredictRequest
-from gateway.batch import Answer, AnswerColumn, Degradation
-from gateway.convert import column
+from gateway.batch import Answer, Degradation
+from gateway.convert import fill_column
 from gateway.live import LiveRelease
 from gateway.predict import Predictor
 from runtime.batcher import Criticality
@@ -49,14 +48,18 @@ class PredictionServicer:
 
 def response_of(answer: Answer) -> pb.PredictResponse:
     """Return an answer as the wire carries it."""
-    member = answer.member
-    return pb.PredictResponse(
-        entities=[_column(part) for part in answer.entities],
-        scores=[_column(part) for part in answer.scores],
-        features=[_column(part) for part in answer.features],
-        degradations=[degradation_message(part) for part in member.degradations],
+    response = pb.PredictResponse(
+        degradations=[degradation_message(part) for part in answer.member.degradations],
         provenance=provenance_of(answer),
     )
+    for messages, parts in (
+        (response.entities, answer.entities),
+        (response.scores, answer.scores),
+        (response.features, answer.features),
+    ):
+        for part in parts:
+            fill_column(messages.add(), part.name, part.values, part.scalar, part.statuses)
+    return response
 
 
 def provenance_of(answer: Answer) -> pb.Provenance:
@@ -92,7 +95,3 @@ def stage_message(timing: StageTiming, admitted_s: float) -> pb.StageTiming:
     """Return one step's timing as the wire carries it: relative to when the request was admitted."""
     stage, start_us, duration_us, given_us = since_us(timing, admitted_s)
     return pb.StageTiming(stage=stage, start_us=start_us, duration_us=duration_us, given_us=given_us)
-
-
-def _column(part: AnswerColumn) -> values_pb2.Column:
-    return column(part.name, part.values, part.scalar, part.statuses)

@@ -8,7 +8,7 @@ from forebay.v1 import prediction_pb2
 from forebay.v1 import similarity_pb2 as pb
 
 from gateway.budget import Budget
-from gateway.convert import column
+from gateway.convert import fill_column
 from gateway.live import LiveRelease
 from gateway.similar import SimilaritySearch
 from registry.dtypes import Scalar
@@ -42,8 +42,7 @@ class SimilarityServicer:
             cache=prediction_pb2.CACHE_OUTCOME_OFF,
             trace_id=call.trace_id,
         )
-        return pb.FindSimilarResponse(
-            entities=[column(found.key_name, found.keys, found.key_scalar)],
-            scores=column("score", found.scores, Scalar.FLOAT32),
-            provenance=call.provenance,
-        )
+        response = pb.FindSimilarResponse(provenance=call.provenance)
+        fill_column(response.entities.add(), found.key_name, found.keys, found.key_scalar)
+        fill_column(response.scores, "score", found.scores, Scalar.FLOAT32)
+        return response

@@ -5,9 +5,21 @@ from forebay.v1 import values_pb2 as pb
 from numpy.typing import NDArray
 
 from feature_store.types import KeyField, Status
-from gateway.convert import column, columns_of, key_columns, tensor, values_of
+from gateway.convert import Values, columns_of, fill_column, fill_tensor, key_columns, values_of
 from registry.columns import VariableLists
 from registry.dtypes import DType, Scalar
+
+
+def tensor(values: Values, scalar: Scalar) -> pb.Tensor:
+    message = pb.Tensor()
+    fill_tensor(message, values, scalar)
+    return message
+
+
+def column(name: str, values: Values, scalar: Scalar, statuses: NDArray[np.uint8] | None = None) -> pb.Column:
+    message = pb.Column()
+    fill_column(message, name, values, scalar, statuses)
+    return message
 
 
 @pytest.mark.parametrize(
