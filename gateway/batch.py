@@ -4,6 +4,7 @@ requests for one pipeline; each step fills in its part for all of them. Transpor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +59,8 @@ class Member:
     stages: list[StageTiming]
     error: Error | None = None
     degradations: list[Degradation] = field(default_factory=list)
+    oldest_as_of_us: int = 0
+    """The least as-of time of the rows used for it; 0 while none is."""
 
     @property
     def row_count(self) -> int:
@@ -69,6 +72,11 @@ class Member:
     def degrade(self, stage: str, subject: str, reason: str, action: str, count: int) -> None:
         """Report what the answer has to do without."""
         self.degradations.append(Degradation(stage, subject, reason, action, count))
+
+    def used(self, as_of_us: int) -> None:
+        """Note that rows known as of `as_of_us` take part in the answer."""
+        if as_of_us and (self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us):
+            self.oldest_as_of_us = as_of_us
 
 
 @dataclass(slots=True)
@@ -111,7 +119,6 @@ class Batch:
     tensors: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     answers: Sequence[Answer | None] = ()
-    oldest_as_of_us: int = 0
     deadline_s: float = field(init=False)
     """The latest of the members' deadlines, on the monotonic clock."""
 
@@ -129,23 +136,17 @@ class Batch:
         return all(member.error is not None for member in self.members)
 
     def fail(self, error: Error) -> None:
-        """Fail every member that has not failed yet."""
+        """Fail every member that has not failed yet, each with an error of its own like `error`."""
         for member in self.members:
             if member.error is None:
-                member.error = error
+                member.error = _another(error)
 
     def results(self) -> list[Answer | Error]:
         """Return each member's answer, or why it has none."""
-        unanswered = Internal("a request ended without an answer and without an error")
         return [
-            member.error or (unanswered if answer is None else answer)
+            member.error or answer or Internal("a request ended without an answer and without an error")
             for member, answer in zip(self.members, self.answers or [None] * len(self.members), strict=True)
         ]
-
-    def used(self, as_of_us: int) -> None:
-        """Note that rows known as of `as_of_us` take part in the answers."""
-        if as_of_us and (self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us):
-            self.oldest_as_of_us = as_of_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +168,11 @@ class Answer:
     scores: Sequence[AnswerColumn]
     features: Sequence[AnswerColumn]
     oldest_as_of_us: int
+
+
+def _another(error: Error) -> Error:
+    """Return an error like `error` for one more to raise and to add to."""
+    another = copy(error)
+    another.metadata = dict(error.metadata)
+    another.__cause__ = error
+    return another

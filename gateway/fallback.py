@@ -18,6 +18,7 @@ from gateway.plan import HydratedView, Rule
 NOT_FOUND = "NOT_FOUND"
 """Why a row is missing, where the store was asked for it and has none."""
 
+_NEVER_US = np.iinfo(np.int64).max
 _REPLACED = (Status.NULL, Status.DEFAULTED)
 
 
@@ -36,19 +37,31 @@ def settle(
 
     Shapes: `rows` and `block` hold n rows; `member_of_row` (m,) says whose they are, for the m rows that
     `kept` indexes (all n when None). `missing` is why a row isn't there.
-    Cost: one comparison while every row is present and whole.
+    Cost: a few array operations, one pass over the rows of several members; more where rows fall short.
     """
-    as_of_us = block.oldest_as_of_us
-    if as_of_us is not None:
-        batch.used(as_of_us)
-    if block.is_whole:
-        return block
-    for reason, mask in _shortcomings(view, block, missing).items():
-        affected = mask if kept is None else mask[kept]
-        _report(
-            batch, stage, view, reason, np.bincount(member_of_row[affected], minlength=len(batch.members))
-        )
-    return _without_distrusted(batch, view, rows, block)
+    if not block.is_whole:
+        for reason, mask in _shortcomings(view, block, missing).items():
+            affected = mask if kept is None else mask[kept]
+            counts = np.bincount(member_of_row[affected], minlength=len(batch.members))
+            _report(batch, stage, view, reason, counts)
+        block = _without_distrusted(batch, view, rows, block)
+    _note_ages(batch, block, member_of_row, kept)
+    return block
+
+
+def _note_ages(
+    batch: Batch, block: RowBlock, member_of_row: NDArray[np.intp], kept: NDArray[np.intp] | None
+) -> None:
+    """Note on each member how old the oldest is of the rows that it uses; others' rows don't count."""
+    if kept is None and len(batch.members) == 1:
+        batch.members[0].used(block.oldest_as_of_us or 0)
+        return
+    as_of_us = block.as_of_us if kept is None else block.as_of_us[kept]  # (m,) int64, 0 where there is none
+    used = np.flatnonzero(as_of_us)
+    oldest_us = np.full(len(batch.members), _NEVER_US)
+    np.minimum.at(oldest_us, member_of_row[used], as_of_us[used])
+    for index in np.flatnonzero(oldest_us != _NEVER_US).tolist():
+        batch.members[index].used(int(oldest_us[index]))
 
 
 def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str, NDArray[np.bool_]]:

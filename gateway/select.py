@@ -33,7 +33,7 @@ def _answer(batch: Batch, index: int, start: int, stop: int) -> Answer:
         entities=_entities(batch, member, order),
         scores=[AnswerColumn(name, values[order], Scalar.FLOAT32) for name, values in batch.outputs.items()],
         features=[_feature(batch, index, order, reference) for reference in member.return_features],
-        oldest_as_of_us=batch.oldest_as_of_us,
+        oldest_as_of_us=member.oldest_as_of_us,
     )
 
 

@@ -1,5 +1,6 @@
 """Every way in which a row can fall short, under every rule: what the model gets, what the answer says."""
 
+import asyncio
 import math
 
 import pytest
@@ -157,3 +158,41 @@ async def test_a_store_that_is_gone_is_unavailable_when_a_view_has_no_rule_for_i
     await application.store.aclose()
     with pytest.raises(Unavailable):
         await application.predict(pipeline)
+
+
+async def test_a_member_of_a_batch_is_told_the_age_of_its_own_rows(application: CompiledApplication) -> None:
+    for user_id in (1, 2, 3):
+        await application.write("profile", user_id, age=30, income=2, children=0)
+    old_us = application.as_of_us - HOUR_US // 2
+    await application.write("now", 1, clicks=7, written_us=old_us)
+    await application.write("now", 2, clicks=7, written_us=application.as_of_us)
+    answers = await asyncio.gather(*[application.predict("no_rule", user_id) for user_id in (1, 2, 3, 4)])
+    assert [answer.oldest_as_of_us for answer in answers] == [
+        old_us,
+        application.as_of_us,
+        application.as_of_us,
+        0,
+    ]
+
+
+@pytest.mark.parametrize(("pipeline", "is_used"), [("defaults", False), ("stale", True)])
+async def test_a_stale_row_counts_in_the_age_only_where_it_is_used(
+    application: CompiledApplication, pipeline: str, is_used: bool
+) -> None:
+    await application.write("profile", 1, age=30, income=2, children=0)
+    old_us = application.as_of_us - HOUR_US - 1
+    await application.write("now", 1, clicks=7, written_us=old_us)
+    answer = await application.predict(pipeline)
+    assert answer.oldest_as_of_us == (old_us if is_used else application.as_of_us)
+
+
+async def test_members_that_fail_together_have_errors_of_their_own(application: CompiledApplication) -> None:
+    await application.store.aclose()
+    both = [application.predict("no_rule", user_id) for user_id in (1, 2)]
+    first, second = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(first, Unavailable)
+    assert isinstance(second, Unavailable)
+    assert first is not second
+    assert first.message == second.message
+    first.metadata["seen"] = "by the first"
+    assert second.metadata == {}
