@@ -10,7 +10,10 @@ from forebay.types import Outcome, Status
 
 from registry.dtypes import DType
 
-__all__ = ["KeyField", "Outcome", "Status"]
+__all__ = ["NO_VALUE", "KeyField", "Outcome", "Status"]
+
+NO_VALUE = (Status.NULL, Status.NOT_FOUND, Status.ERROR)
+"""Where a status is one of these, a column holds a placeholder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,10 +64,11 @@ class Member:
 
     @property
     def row_count(self) -> int:
-        """How many rows the request is expected to have scored."""
+        """The most rows that the request may have scored, at least 1: its weight in a batch."""
         if self.candidates is not None:
             return max(1, len(self.candidates.texts))
-        return 1 if self.pipeline.retrieve is None else self.pipeline.retrieve.k
+        retrieve = self.pipeline.retrieve
+        return 1 if retrieve is None else max(1, min(retrieve.k, retrieve.snapshot.index.count))
 
     def degrade(self, stage: str, subject: str, reason: str, action: str, count: int) -> None:
         """Report what the answer has to do without."""

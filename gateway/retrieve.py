@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ann_index.queries import are_searchable, is_in_range
 from ann_index.types import Metric, Neighbours
 from feature_store.codec import RowBlock
+from feature_store.types import NO_VALUE
 from gateway.batch import Batch, Candidates
 from gateway.plan import RetrieveStep
 from registry.columns import VariableLists
@@ -84,12 +85,14 @@ def _excluded(batch: Batch, step: RetrieveStep, asking: NDArray[np.intp]) -> lis
 
 
 def _lists(block: RowBlock, feature: str) -> VariableLists:
-    """Return a feature as lists, a scalar as lists of one."""
-    values = block.column(feature).values
+    """Return a feature as lists, a scalar as lists of one, and what has no value as empty ones."""
+    values, statuses = block.column(feature)
     if isinstance(values, VariableLists):
         return values
+    known = ~np.isin(statuses, NO_VALUE)
     array = np.asarray(values)
-    return VariableLists(array.reshape(-1), np.arange(len(array) + 1, dtype=np.int64))
+    lengths = known * (array.shape[1] if array.ndim > 1 else 1)  # (members,) int64
+    return VariableLists(array[known].reshape(-1), np.concatenate(([0], np.cumsum(lengths))))
 
 
 def _flatten(found: Neighbours, asking: NDArray[np.intp], step: RetrieveStep) -> Candidates:
