@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 from forebay.deadline import Deadline
-from forebay.errors import NotUsable
+from forebay.errors import InvalidRequest, NotUsable
 from numpy.typing import NDArray
 
-from feature_store.types import Status
+from feature_store.types import NO_VALUE
 from gateway.batch import Batch
-from gateway.plan import TensorPlan, ViewPart
-
-_NO_VALUE = (Status.NULL, Status.NOT_FOUND, Status.ERROR)
+from gateway.plan import RequestPart, TensorPlan, ViewPart
 
 
 async def assemble(batch: Batch, deadline: Deadline) -> None:
@@ -34,8 +32,7 @@ def _tensor(batch: Batch, plan: TensorPlan) -> NDArray[np.generic]:
         if plan.dtype.kind != "f":
             _refuse_missing(batch, plan, part, rows)
     for request in plan.request:
-        values = np.array([member.inputs.values[request.field] for member in batch.members], plan.dtype)
-        columns = values.reshape(len(batch.members), request.length)
+        columns = _request_columns(batch, plan, request)
         tensor[:, request.start : request.start + request.length] = (
             columns if member_of_row is None else columns[member_of_row]
         )
@@ -45,13 +42,30 @@ def _tensor(batch: Batch, plan: TensorPlan) -> NDArray[np.generic]:
     return tensor
 
 
+def _request_columns(batch: Batch, plan: TensorPlan, request: RequestPart) -> NDArray[np.generic]:
+    """Return (members, length) of the tensor's type, and fail the members whose integers it can't hold."""
+    given = [member.inputs.values[request.field] for member in batch.members]
+    if plan.dtype.kind != "i":
+        return np.array(given, plan.dtype).reshape(len(given), request.length)
+    values = np.array(given, np.int64).reshape(len(given), request.length)
+    limits = np.iinfo(plan.dtype.str)
+    too_large = ((values < limits.min) | (values > limits.max)).any(axis=1)
+    for index in np.flatnonzero(too_large).tolist():
+        name, member = f"inputs.{request.field}", batch.members[index]
+        if member.error is None:
+            member.error = InvalidRequest(
+                f"{name}: out of the range of {plan.dtype}, which the model takes", field=name
+            )
+    return values.astype(plan.dtype)
+
+
 def _refuse_missing(batch: Batch, plan: TensorPlan, part: ViewPart, rows: NDArray[np.intp] | None) -> None:
     """Fail the members that have no value where the tensor can't hold NaN."""
     block = (batch.candidate_blocks if part.of_candidate else batch.blocks)[part.view]
     whose = np.arange(len(batch.members)) if batch.candidates is None else batch.candidates.member_of_row
     for feature in part.spec.features:
         statuses = block.statuses(feature)
-        missing = np.isin(statuses if rows is None else statuses[rows], _NO_VALUE)
+        missing = np.isin(statuses if rows is None else statuses[rows], NO_VALUE)
         for index in np.unique(whose[missing]).tolist():
             member = batch.members[index]
             if member.error is None:
