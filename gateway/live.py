@@ -47,27 +47,31 @@ class LiveRelease:
     async def follow(self, on_swap: Callable[[CompiledRelease], Awaitable[None]]) -> None:
         """Keep up with the registry until cancelled; call `on_swap` after each swap.
 
-        A registry that can't be reached leaves the release in service as it is.
+        A registry that can't be reached, or has lost the application, leaves the release in service as it is.
 
-        Raises: NotUsable when the application was never applied.
+        Raises: NotUsable when the application is not applied and no release is in service.
         """
         while True:
             try:
                 number = await self._registry.live_number()
                 if number == 0:
-                    raise NotUsable(
-                        f"no application {self._registry.app} is applied; run `forebay apply FILE`"
-                    )
-                changed = self._release is None or number != self._release.number
-                if not changed:
+                    self._miss()
+                elif self._release is not None and number == self._release.number:
                     self._answered()
                 elif await self._load(await self._registry.release(number)):
                     await on_swap(self.current)
-            except NotUsable:
-                raise
             except Error as error:
+                if isinstance(error, NotUsable) and not self.loaded:
+                    raise
                 self._refuse(f"the registry can't be read: {error.message}")
             await asyncio.sleep(self._poll_s)
+
+    def _miss(self) -> None:
+        """Take note that nothing is applied: the end of a server that starts, not of one that serves."""
+        missing = f"no application {self._registry.app} is applied; run `forebay apply FILE`"
+        if not self.loaded:
+            raise NotUsable(missing)
+        self._refuse(missing)
 
     async def _load(self, release: Release) -> bool:
         """Compile a release and put it in service, unless a pipeline that works now would stop working."""
@@ -83,6 +87,7 @@ class LiveRelease:
         logger.info("release %d (plan %d) is in service", release.number, release.plan)
         previous, self._release, self._current = self._release, release, compiled
         self.pending_error = ""
+        self._shelves = {root: one for root, one in self._shelves.items() if one is shelf}
         shelf.keep_only(release, *([] if previous is None else [previous]))
         return True
 

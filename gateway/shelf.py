@@ -24,7 +24,7 @@ class Shelf:
         self._ann_index = ann_index
         self._onnx = onnx
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
-        self._runners: dict[tuple[str, str], ModelRunner] = {}
+        self._runners: dict[tuple[str, str, str], ModelRunner] = {}
 
     def snapshot(self, index: str, version: str) -> Snapshot:
         """Return an index version, loaded and verified.
@@ -41,10 +41,11 @@ class Shelf:
 
     def runner(self, name: str, model: Model, version: str) -> ModelRunner:
         """Return a model version, loaded and warm. Raises: NotFound, NotUsable."""
-        found = self._runners.get((name, version))
+        key = name, version, model.repository
+        found = self._runners.get(key)
         if found is None:
             repository = ModelRepository(self._root / model.repository, self._onnx)
-            found = self._runners[name, version] = repository.load(name, int(version))
+            found = self._runners[key] = repository.load(name, int(version))
         return found
 
     def keep_only(self, *releases: Release) -> None:
@@ -52,4 +53,4 @@ class Shelf:
         indexes = {(name, index.version) for release in releases for name, index in release.indexes.items()}
         models = {(name, model.champion) for release in releases for name, model in release.models.items()}
         self._snapshots = {key: value for key, value in self._snapshots.items() if key in indexes}
-        self._runners = {key: value for key, value in self._runners.items() if key in models}
+        self._runners = {key: value for key, value in self._runners.items() if key[:2] in models}
