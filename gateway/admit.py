@@ -91,4 +91,7 @@ def _candidates(pipeline: CompiledPipeline, columns: Sequence[pb.Column]) -> Req
         return None
     keys = key_columns(columns, declared.key, "candidates", MAX_CANDIDATES)
     texts = canonical_texts(declared.key, list(keys.values()))
-    return RequestCandidates(texts, {name: np.asarray(values) for name, values in keys.items()})
+    columns_of_one_type = {
+        field.name: np.asarray(keys[field.name], field.dtype.scalar.numpy) for field in declared.key
+    }
+    return RequestCandidates(texts, columns_of_one_type)

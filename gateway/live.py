@@ -64,6 +64,11 @@ class LiveRelease:
                 if isinstance(error, NotUsable) and not self.loaded:
                     raise
                 self._refuse(f"the registry can't be read: {error.message}")
+            except Exception as error:
+                if not self.loaded:
+                    raise
+                logger.error("the newest release can't be compiled", exc_info=error)
+                self._refuse(f"the newest release can't be compiled: {type(error).__name__}, see the log")
             await asyncio.sleep(self._poll_s)
 
     def _miss(self) -> None:

@@ -43,7 +43,8 @@ class Predictor:
         self._store = store
         self._offload = offload
         self._clock = clock
-        self._batcher: Batcher[Member, Answer] = Batcher(self._run, clock, limits)
+        self._limits = limits
+        self._batchers: dict[str, Batcher[Member, Answer]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer:
         """Return the answer to one request, made in one batch with the requests that came while it waited.
@@ -55,17 +56,31 @@ class Predictor:
         remembered = self._recall(member)
         if remembered is not None:
             return remembered
-        return await self._batcher.submit(
-            member,
-            key=(member.pipeline.release, member.pipeline.name),
-            rows=member.row_count,
-            deadline=member.deadline,
-            criticality=member.criticality,
-        )
+        try:
+            return await self._batcher(member.pipeline.name).submit(
+                member,
+                key=member.pipeline.release,
+                rows=member.row_count,
+                deadline=member.deadline,
+                criticality=member.criticality,
+            )
+        except DeadlineExceeded as error:
+            if "stage" in error.metadata:
+                raise
+            last = member.stages[-1][0]
+            raise DeadlineExceeded(f"{error.message}, after {last}", stage=last) from error
 
     async def aclose(self) -> None:
         """Let the requests under way end; refuse new ones."""
-        await self._batcher.aclose()
+        for batcher in self._batchers.values():
+            await batcher.aclose()
+
+    def _batcher(self, pipeline: str) -> Batcher[Member, Answer]:
+        """Return the pipeline's batcher: a slow pipeline holds up no other, and its costs are its own."""
+        found = self._batchers.get(pipeline)
+        if found is None:
+            found = self._batchers[pipeline] = Batcher(self._run, self._clock, self._limits)
+        return found
 
     def _admit(self, request: PredictRequest) -> Member:
         """Check the request. Admission control takes its place here."""

@@ -97,6 +97,13 @@ pipelines:
     hydrate: [user_profile]
     predict: risk
     degrade: {hydrate: {user_profile: fail}}
+  hurried_items:
+    entities: [user]
+    hydrate: [user_profile]
+    candidates: request
+    hydrate_candidates: [item_profile, item_now]
+    predict: rater
+    budget: {total: 1us}
   patient_risk:
     entities: [user]
     request: {amount: float32}

@@ -138,6 +138,11 @@ def test_ties_are_ordered_by_key(client: forebay.Client) -> None:
     assert {part.subject: part.count for part in answer.degradations} == {"item_profile": 3, "item_now": 3}
 
 
+def test_candidates_with_an_integer_key_may_come_as_text(client: forebay.Client) -> None:
+    answer = client.predict("rate_items", user_id=3, candidates={"item_id": ["1009", "909", "907"]}, top=3)
+    assert [item.entity["item_id"] for item in answer] == [907, 909, 1009]
+
+
 def test_no_candidates_give_no_rows(client: forebay.Client) -> None:
     assert len(client.predict("rate_items", user_id=3, candidates={"item_id": []})) == 0
 
@@ -210,6 +215,9 @@ def test_a_wrong_request_is_refused_naming_the_field(
 def test_a_deadline_that_is_too_short_is_exceeded_and_nothing_else_breaks(client: forebay.Client) -> None:
     with pytest.raises(forebay.DeadlineExceeded):
         client.predict("items_for_user", user_id=2, timeout_s=0.0002)
+    with pytest.raises(forebay.DeadlineExceeded, match="hydrate|recall") as caught:
+        client.predict("hurried_items", user_id=2, candidates={"item_id": [100]}, timeout_s=5.0)
+    assert caught.value.metadata["stage"]
     assert len(client.predict("items_for_user", user_id=2)) == 5
 
 
