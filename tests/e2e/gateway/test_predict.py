@@ -215,7 +215,7 @@ def test_a_wrong_request_is_refused_naming_the_field(
 def test_a_deadline_that_is_too_short_is_exceeded_and_nothing_else_breaks(client: forebay.Client) -> None:
     with pytest.raises(forebay.DeadlineExceeded):
         client.predict("items_for_user", user_id=2, timeout_s=0.0002)
-    with pytest.raises(forebay.DeadlineExceeded, match="hydrate|recall") as caught:
+    with pytest.raises(forebay.DeadlineExceeded, match=r"hydrate|recall") as caught:
         client.predict("hurried_items", user_id=2, candidates={"item_id": [100]}, timeout_s=5.0)
     assert caught.value.metadata["stage"]
     assert len(client.predict("items_for_user", user_id=2)) == 5
