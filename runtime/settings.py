@@ -100,9 +100,6 @@ class ServerSettings(Group):
     processes: PositiveInt = 1
     """How many processes share the port. One saturates about one core."""
 
-    default_timeout_s: PositiveFloat = 1.0
-    """Seconds that a prediction is given when neither the caller nor its pipeline sets a limit."""
-
     max_timeout_s: PositiveFloat = 60.0
     """Seconds after which any call is ended with DEADLINE_EXCEEDED, whatever its caller allows. Bounds what a
     caller that sends no deadline can hold."""
