@@ -61,7 +61,6 @@ def compile_release(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelea
         plan=plan.number,
         app=plan.app,
         readers=readers,
-        entities={name: _key(application, name) for name in application.entities},
         indexes=indexes,
         pipelines=pipelines,
         broken_pipelines=broken,

@@ -155,7 +155,6 @@ class CompiledRelease:
     plan: int
     app: str
     readers: Mapping[str, ViewReader]
-    entities: Mapping[str, tuple[KeyField, ...]]
     indexes: Mapping[str, Snapshot]
     pipelines: Mapping[str, CompiledPipeline]
     broken_pipelines: Mapping[str, str]

@@ -22,17 +22,6 @@ from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock
 from runtime.offload import Offload
 
-STEPS = (
-    "admit",
-    "recall",
-    "hydrate",
-    "retrieve",
-    "hydrate_candidates",
-    "assemble",
-    "predict",
-    "select",
-)
-
 
 class Predictor:
     """Answers requests. One per process; the plan to run comes with each request."""
