@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -21,6 +22,9 @@ from runtime.batcher import Criticality
 from runtime.stages import StageTiming
 
 Values = NDArray[np.generic] | list[str] | VariableLists
+
+NEVER_US: Final = 2**63 - 1
+"""An instant that doesn't come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Member:
     degradations: list[Degradation] = field(default_factory=list)
     oldest_as_of_us: int = 0
     """The least as-of time of the rows used for it; 0 while none is."""
+    stale_at_us: int = NEVER_US
+    """The last instant at which none of the rows used for it is older than its view allows."""
 
     @property
     def row_count(self) -> int:
@@ -74,10 +80,14 @@ class Member:
         """Report what the answer has to do without."""
         self.degradations.append(Degradation(stage, subject, reason, action, count))
 
-    def used(self, as_of_us: int) -> None:
-        """Note that rows known as of `as_of_us` take part in the answer."""
-        if as_of_us and (self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us):
+    def used(self, as_of_us: int, max_age_us: int | None = None) -> None:
+        """Note that rows known as of `as_of_us` (0 where there is none) take part in the answer."""
+        if not as_of_us:
+            return
+        if self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us:
             self.oldest_as_of_us = as_of_us
+        if max_age_us is not None and as_of_us + max_age_us < self.stale_at_us:
+            self.stale_at_us = as_of_us + max_age_us
 
 
 @dataclass(slots=True)

@@ -45,23 +45,27 @@ def settle(
             counts = np.bincount(member_of_row[affected], minlength=len(batch.members))
             _report(batch, stage, view, reason, counts)
         block = _without_distrusted(batch, view, rows, block)
-    _note_ages(batch, block, member_of_row, kept)
+    _note_ages(batch, view.view.max_age_us, block, member_of_row, kept)
     return block
 
 
 def _note_ages(
-    batch: Batch, block: RowBlock, member_of_row: NDArray[np.intp], kept: NDArray[np.intp] | None
+    batch: Batch,
+    max_age_us: int | None,
+    block: RowBlock,
+    member_of_row: NDArray[np.intp],
+    kept: NDArray[np.intp] | None,
 ) -> None:
     """Note on each member how old the oldest is of the rows that it uses; others' rows don't count."""
     if kept is None and len(batch.members) == 1:
-        batch.members[0].used(block.oldest_as_of_us or 0)
+        batch.members[0].used(block.oldest_as_of_us or 0, max_age_us)
         return
     as_of_us = block.as_of_us if kept is None else block.as_of_us[kept]  # (m,) int64, 0 where there is none
     used = np.flatnonzero(as_of_us)
     oldest_us = np.full(len(batch.members), _NEVER_US)
     np.minimum.at(oldest_us, member_of_row[used], as_of_us[used])
     for index in np.flatnonzero(oldest_us != _NEVER_US).tolist():
-        batch.members[index].used(int(oldest_us[index]))
+        batch.members[index].used(int(oldest_us[index]), max_age_us)
 
 
 def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str, NDArray[np.bool_]]:

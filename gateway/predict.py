@@ -15,6 +15,7 @@ from gateway.admit import PredictRequest, admit
 from gateway.assemble import assemble
 from gateway.batch import Answer, Batch, Member
 from gateway.hydrate import hydrate, hydrate_candidates
+from gateway.kept_answer import Recalled
 from gateway.retrieve import request_candidates, retrieve
 from gateway.run_model import run_model
 from gateway.select import select
@@ -35,7 +36,7 @@ class Predictor:
         self._limits = limits
         self._batchers: dict[str, Batcher[Member, Answer]] = {}
 
-    async def predict(self, request: PredictRequest) -> Answer:
+    async def predict(self, request: PredictRequest) -> Answer | Recalled:
         """Return the answer to one request, made in one batch with the requests that came while it waited.
 
         Raises: InvalidRequest, NotUsable, Unavailable, Overloaded; DeadlineExceeded naming the step.

@@ -7,17 +7,35 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from runtime.stages import StageTiming
+
+
+class RecordedAnswer(Protocol):
+    """What is kept of an answer: the response itself, or its bytes, parsed when somebody asks."""
+
+    @property
+    def degradations(self) -> Sequence[Any]: ...
+
+    @property
+    def provenance(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedParts:
+    """The parts of an answer that are kept where the rest isn't."""
+
+    provenance: Any
+    degradations: Sequence[Any] = ()
 
 
 @dataclass(slots=True)
 class RequestRecord:
     """How one request went.
 
-    `status` is the gRPC code's name. `degradations` and `provenance` are the answer's own messages, kept by
-    reference: a request that failed has none. Units: microseconds; `given_us` is 0 without a deadline.
+    `status` is the gRPC code's name. `answer` is kept by reference: a request that failed has none. Units:
+    microseconds; `given_us` is 0 without a deadline.
     """
 
     method: str
@@ -27,17 +45,26 @@ class RequestRecord:
     duration_us: int
     given_us: int
     stages: Sequence[StageTiming]
-    degradations: Sequence[Any]
-    provenance: Any
+    answer: RecordedAnswer | None
     trace_id: str
     started_s: float
     """When the request began, on the monotonic clock that its stages are on."""
 
+    @property
+    def degradations(self) -> Sequence[Any]:
+        """What the answer had to leave out or replace, as messages."""
+        return () if self.answer is None else self.answer.degradations
+
+    @property
+    def provenance(self) -> Any:
+        """What made the answer, as a message; None where there is no answer."""
+        return None if self.answer is None else self.answer.provenance
+
     def has_id(self, identity: str) -> bool:
         """Return whether `identity` is the request's prediction id or trace id."""
+        provenance = self.provenance
         return identity == self.trace_id or (
-            self.provenance is not None
-            and identity in (self.provenance.prediction_id, self.provenance.trace_id)
+            provenance is not None and identity in (provenance.prediction_id, provenance.trace_id)
         )
 
 

@@ -6,8 +6,8 @@ from forebay.errors import InvalidRequest
 from forebay.v1 import admin_pb2 as pb
 from forebay.v1 import prediction_pb2
 
+from gateway.answer_wire import stage_message
 from gateway.live import LiveRelease
-from gateway.servicers.prediction import stage_message
 from runtime.recent import RecentRequests, RequestRecord
 from runtime.rpc.call import Call
 

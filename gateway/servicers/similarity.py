@@ -12,6 +12,7 @@ from gateway.convert import fill_column
 from gateway.live import LiveRelease
 from gateway.similar import SimilaritySearch
 from registry.dtypes import Scalar
+from runtime.recent import RecordedParts
 from runtime.rpc.call import Call
 
 _NO_BUDGET = Budget(None, {})
@@ -34,7 +35,7 @@ class SimilarityServicer:
             request.k,
             _NO_BUDGET.deadline(call.deadline, call.started_s),
         )
-        call.provenance = prediction_pb2.Provenance(
+        provenance = prediction_pb2.Provenance(
             prediction_id=f"{random.getrandbits(128):032x}",
             release=release.number,
             index=request.index,
@@ -42,7 +43,8 @@ class SimilarityServicer:
             cache=prediction_pb2.CACHE_OUTCOME_OFF,
             trace_id=call.trace_id,
         )
-        response = pb.FindSimilarResponse(provenance=call.provenance)
+        call.answer = RecordedParts(provenance)
+        response = pb.FindSimilarResponse(provenance=provenance)
         fill_column(response.entities.add(), found.key_name, found.keys, found.key_scalar)
         fill_column(response.scores, "score", found.scores, Scalar.FLOAT32)
         return response

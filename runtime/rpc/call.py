@@ -10,7 +10,7 @@ from typing import Any, Final
 import grpc
 from forebay.deadline import NEVER, Deadline
 
-from runtime.recent import RequestRecord
+from runtime.recent import RecordedAnswer, RequestRecord
 from runtime.stages import StageTiming
 
 CALLER_KEY: Final = "forebay-caller"
@@ -27,8 +27,8 @@ class Call:
     """What is known of a call besides its request, and what its servicer reports back.
 
     `deadline` is the caller's, NEVER where it gave none; a servicer that caps it assigns the earlier one.
-    `pipeline`, `stages`, `degradations` and `provenance` are set by the servicer, for the ring of recent
-    requests. Units: `started_s` is of the monotonic clock.
+    `pipeline`, `stages` and `answer` are set by the servicer, for the ring of recent requests.
+    Units: `started_s` is of the monotonic clock.
     """
 
     __slots__ = (
@@ -37,11 +37,10 @@ class Call:
         "_parent",
         "_span_id",
         "_trace_id",
+        "answer",
         "deadline",
-        "degradations",
         "method",
         "pipeline",
-        "provenance",
         "stages",
         "started_at_us",
         "started_s",
@@ -56,8 +55,7 @@ class Call:
         self.status = grpc.StatusCode.OK
         self.pipeline = ""
         self.stages: Sequence[StageTiming] = ()
-        self.degradations: Sequence[Any] = ()
-        self.provenance: Any = None
+        self.answer: RecordedAnswer | None = None
         self._context = context
         self._metadata: dict[str, str | bytes] | None = None
         self._parent: re.Match[str] | None = None
@@ -138,8 +136,7 @@ class Call:
             round((now_s - self.started_s) * 1_000_000),
             0 if self.deadline is NEVER else round(given_s * 1_000_000),
             self.stages,
-            self.degradations,
-            self.provenance,
+            self.answer,
             self._trace_id,
             self.started_s,
         )

@@ -29,9 +29,9 @@ Step = Callable[[Any, Call], Awaitable[bytes]]
 
 
 class Method(Protocol):
-    """A servicer's method."""
+    """A servicer's method. It returns a message, or the bytes of one where it has them already."""
 
-    async def __call__(self, request: Any, call: Call, /) -> Message: ...
+    async def __call__(self, request: Any, call: Call, /) -> Message | bytes: ...
 
 
 def telemetry(step: Step, method: str, clock: Clock, recent: RecentRequests) -> Handler:
@@ -115,7 +115,7 @@ def codec(method: Method, request_class: type[Message]) -> Step:
         except DecodeError as error:
             raise InvalidRequest(f"the request's bytes are no {name}") from error
         response = await method(message, call)
-        return response.SerializeToString()
+        return response if isinstance(response, bytes) else response.SerializeToString()
 
     return run
 

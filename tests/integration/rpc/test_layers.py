@@ -265,10 +265,10 @@ async def test_call_has_defaults_when_metadata_says_nothing_useful() -> None:
 async def test_request_is_in_the_ring_when_it_has_ended() -> None:
     async def predict(request: PredictRequest, call: Call) -> PredictResponse:
         call.pipeline = request.pipeline
-        call.provenance = Provenance(prediction_id="p1", trace_id=call.trace_id)
+        call.answer = PredictResponse(provenance=Provenance(prediction_id="p1", trace_id=call.trace_id))
         if request.pipeline == "bad":
             raise NotFound("no pipeline bad")
-        return PredictResponse(provenance=call.provenance)
+        return call.answer
 
     recent = RecentRequests(4)
     async with (
@@ -284,6 +284,20 @@ async def test_request_is_in_the_ring_when_it_has_ended() -> None:
     assert bad.given_us == 0
     assert good.trace_id == good.provenance.trace_id
     assert good.duration_us > 0
+
+
+async def test_bytes_go_out_as_they_are_when_a_method_returns_bytes() -> None:
+    answer = PredictResponse(provenance=Provenance(prediction_id="kept"))
+
+    async def predict(request: PredictRequest, call: Call) -> bytes:
+        return answer.SerializeToString()
+
+    async with (
+        serving((PREDICTION, ScriptedPrediction(predict))) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        raw = await channel.unary_unary(PATH)(b"")
+    assert PredictResponse.FromString(raw) == answer
 
 
 def test_servicer_is_refused_when_it_has_a_method_that_its_service_lacks() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from forebay.v1.prediction_pb2 import Provenance
 
-from runtime.recent import RecentRequests, RequestRecord
+from runtime.recent import RecentRequests, RecordedParts, RequestRecord
 
 
 def record(number: int, *, trace_id: str = "", prediction_id: str = "") -> RequestRecord:
-    provenance = Provenance(prediction_id=prediction_id) if prediction_id else None
-    return RequestRecord("m", "p", "OK", number, 1, 0, (), (), provenance, trace_id, 0.0)
+    answer = RecordedParts(Provenance(prediction_id=prediction_id)) if prediction_id else None
+    return RequestRecord("m", "p", "OK", number, 1, 0, (), answer, trace_id, 0.0)
 
 
 def test_oldest_give_way_when_the_ring_is_full() -> None:

@@ -1,0 +1,51 @@
+"""An answer as it went out, kept to be given again: by the prediction cache, as a precomputed prediction, as
+the result of one submitted earlier. Values only; `answer_wire.py` makes their bytes and gives them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.batch import Member
+
+
+class CacheOutcome(Enum):
+    """How the prediction cache took part in an answer. Names and numbers as in `forebay.v1.CacheOutcome`."""
+
+    MISS = 1
+    HIT = 2
+    STALE = 3
+    JOINED = 4
+    PRECOMPUTED = 5
+    OFF = 6
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer without what belonged to the request that it was made for.
+
+    `body` is a serialised PredictResponse: entities, scores, features, degradations, and that part of the
+    provenance that says what made it. `stale_at_us` is the last instant at which the statuses of its rows
+    still hold; NEVER_US where no row can grow stale. `degraded` says whether the body holds a degradation.
+    Units: microseconds, UTC.
+    """
+
+    body: bytes
+    release: int
+    made_us: int
+    stale_at_us: int
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A kept answer given to a request.
+
+    `member` brings this request's own ids and stages, and degradations beside those in the kept answer.
+    Units: `age_us` since the kept answer was made; what a MISS gives is not old, and says 0.
+    """
+
+    member: Member
+    kept: KeptAnswer
+    outcome: CacheOutcome
+    age_us: int
