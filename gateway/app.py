@@ -25,6 +25,7 @@ from gateway.shelf import Shelf
 from gateway.similar import SimilaritySearch
 from gateway.writes import FeatureWrites
 from registry.registry import Registry
+from runtime.batcher import BatchLimits
 from runtime.clock import Clock, SystemClock
 from runtime.offload import Offload
 from runtime.process import freeze_garbage
@@ -72,7 +73,8 @@ async def serve(
         live = LiveRelease(registry, lambda root: _shelf(settings, root), settings.registry.poll_s)
         recent = RecentRequests(settings.server.recent_requests)
         store = RedisStore(connection, settings.feature_store)
-        predictor = Predictor(store, offload, clock)
+        limits = BatchLimits(members=settings.gateway.batch_members)
+        predictor = Predictor(store, offload, clock, limits)
         stack.push_async_callback(predictor.aclose)
         gateway = RpcServer(
             settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1

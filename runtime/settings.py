@@ -142,6 +142,10 @@ class GatewaySettings(Group):
     thread. A hop to a thread and back costs 0.0001 to 0.0005 s; a higher value makes every other request wait
     for the work."""
 
+    batch_members: PositiveInt = 64
+    """The most requests that one batch takes through the steps together; 1 makes every request run alone.
+    Fewer bound how much a request waits for the others of its batch, and cost throughput."""
+
     offload_threads: PositiveInt = 1
     """Threads for the work that doesn't run on the event loop. More than the cores that are left over only
     make each piece of work slower."""
