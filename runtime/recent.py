@@ -1,15 +1,20 @@
-"""A bounded ring of recent requests, for `forebay trace` and the console. Telemetry fills it; the admin
-servicer reads it."""
+"""A bounded ring of recent requests, for `forebay trace` and the console, and counts of how all calls ended.
+Telemetry fills it; the admin servicer reads it."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
 from runtime.stages import StageTiming
+
+OTHER_METHODS = "(others)"
+"""What calls are counted under once too many methods are known: callers make up names that nothing serves."""
+
+_MOST_METHODS = 64
 
 
 class RecordedAnswer(Protocol):
@@ -68,14 +73,48 @@ class RequestRecord:
         )
 
 
-class RecentRequests:
-    """The last `capacity` requests; the oldest give way. Cost: one append per request."""
+@dataclass(slots=True)
+class MethodCounts:
+    """How the calls of one method have ended since the start of the process.
 
-    __slots__ = ("_records", "append")
+    by_status: calls by the gRPC code's name.
+    late: those with an answer that was handed to the transport after the call's deadline, by this process's
+        clock. A call that ended with an error gave no answer, whenever that was.
+    """
+
+    by_status: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+
+    def add(self, record: RequestRecord) -> None:
+        """Count one call that has ended."""
+        status = record.status
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        if 0 < record.given_us < record.duration_us and status == "OK":
+            self.late += 1
+
+
+class RecentRequests:
+    """The last `capacity` requests, the oldest give way; and counts of all. Cost: constant per request."""
+
+    __slots__ = ("_counts", "_records")
 
     def __init__(self, capacity: int) -> None:
         self._records: deque[RequestRecord] = deque(maxlen=capacity)
-        self.append = self._records.append
+        self._counts: dict[str, MethodCounts] = {}
+
+    def append(self, record: RequestRecord) -> None:
+        """Keep how a request went, and count it."""
+        self._records.append(record)
+        counts = self._counts.get(record.method)
+        if counts is None:
+            name = record.method if len(self._counts) < _MOST_METHODS else OTHER_METHODS
+            counts = self._counts.setdefault(name, MethodCounts())
+        counts.add(record)
+
+    @property
+    def counts(self) -> Mapping[str, MethodCounts]:
+        """How the calls of each method have ended."""
+        return self._counts
 
     def latest(self, limit: int, identity: str = "") -> list[RequestRecord]:
         """Return at most `limit` records, the latest first; only those with that id where one is given."""

@@ -8,7 +8,7 @@ from forebay.v1 import prediction_pb2
 
 from gateway.answer_wire import stage_message
 from gateway.live import LiveRelease
-from runtime.recent import RecentRequests, RequestRecord
+from runtime.recent import MethodCounts, RecentRequests, RequestRecord
 from runtime.rpc.call import Call
 
 DEFAULT_LIMIT = 20
@@ -38,6 +38,7 @@ class AdminServicer:
             app=self._app,
             started_at_us=self._started_at_us,
             pending_release_error=self._live.pending_error,
+            calls=[_calls(method, counts) for method, counts in self._recent.counts.items()],
         )
         if self._live.loaded:
             release = self._live.current
@@ -48,6 +49,10 @@ class AdminServicer:
                 for name, reason in release.broken_pipelines.items()
             )
         return response
+
+
+def _calls(method: str, counts: MethodCounts) -> pb.MethodCalls:
+    return pb.MethodCalls(method=method, by_status=counts.by_status, late=counts.late)
 
 
 def _message(record: RequestRecord) -> pb.RecentRequest:

@@ -45,20 +45,39 @@ class DescribeServerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeServerResponse(_message.Message):
-    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error")
+    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error", "calls")
     APP_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
     PIPELINES_FIELD_NUMBER: _ClassVar[int]
     PENDING_RELEASE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
     app: str
     plan: int
     release: int
     started_at_us: int
     pipelines: _containers.RepeatedCompositeFieldContainer[PipelineState]
     pending_release_error: str
-    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ...) -> None: ...
+    calls: _containers.RepeatedCompositeFieldContainer[MethodCalls]
+    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ..., calls: _Optional[_Iterable[_Union[MethodCalls, _Mapping]]] = ...) -> None: ...
+
+class MethodCalls(_message.Message):
+    __slots__ = ("method", "by_status", "late")
+    class ByStatusEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    BY_STATUS_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    by_status: _containers.ScalarMap[str, int]
+    late: int
+    def __init__(self, method: _Optional[str] = ..., by_status: _Optional[_Mapping[str, int]] = ..., late: _Optional[int] = ...) -> None: ...
 
 class PipelineState(_message.Message):
     __slots__ = ("name", "usable", "reason")

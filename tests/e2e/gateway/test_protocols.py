@@ -155,3 +155,25 @@ def test_the_admin_port_describes_the_server(admin: grpc.Channel) -> None:
     assert described.release > 0
     assert all(pipeline.usable for pipeline in described.pipelines)
     assert described.pending_release_error == ""
+
+
+def test_the_admin_port_counts_how_calls_end(channel: grpc.Channel, admin: grpc.Channel) -> None:
+    request = prediction_pb2.PredictRequest(pipeline="items_for_user")
+    request.inputs["user_id"].int64_value = 2
+    before = predictions(admin)
+    call(channel, "/forebay.v1.PredictionService/Predict", request.SerializeToString())
+    request.pipeline = "nothing"
+    with pytest.raises(grpc.RpcError):
+        call(channel, "/forebay.v1.PredictionService/Predict", request.SerializeToString())
+    after = predictions(admin)
+    assert after.by_status["OK"] == before.by_status["OK"] + 1
+    assert sum(after.by_status.values()) == sum(before.by_status.values()) + 2
+    assert after.late == 0
+
+
+def predictions(admin: grpc.Channel) -> admin_pb2.MethodCalls:
+    described = admin_pb2.DescribeServerResponse.FromString(
+        call(admin, "/forebay.v1.AdminService/DescribeServer", b"")
+    )
+    counts = {calls.method: calls for calls in described.calls}
+    return counts.get("forebay.v1.PredictionService/Predict", admin_pb2.MethodCalls())

@@ -22,7 +22,7 @@ from forebay.errors import (
 )
 from forebay.v1.prediction_pb2 import PredictRequest, PredictResponse, Provenance
 
-from runtime.recent import RecentRequests
+from runtime.recent import RecentRequests, RequestRecord
 from runtime.rpc.call import Call
 from runtime.settings import ServerSettings
 from tests.support.echo_services import PREDICTION, Predict, ScriptedPrediction, serving
@@ -37,8 +37,10 @@ class NoticedRequests(RecentRequests):
     def __init__(self) -> None:
         super().__init__(4)
         self.ended = asyncio.Event()
-        keep = self.append
-        self.append = lambda record: (keep(record), self.ended.set())
+
+    def append(self, record: RequestRecord) -> None:
+        super().append(record)
+        self.ended.set()
 
 
 async def outcome(answer: Awaitable[Any]) -> Error:

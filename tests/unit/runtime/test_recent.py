@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.v1.prediction_pb2 import Provenance
 
-from runtime.recent import RecentRequests, RecordedParts, RequestRecord
+from runtime.recent import OTHER_METHODS, RecentRequests, RecordedParts, RequestRecord
 
 
 def record(number: int, *, trace_id: str = "", prediction_id: str = "") -> RequestRecord:
@@ -27,3 +27,29 @@ def test_only_that_request_is_returned_when_an_id_is_given() -> None:
     assert [entry.started_at_us for entry in recent.latest(10, "a")] == [1]
     assert [entry.started_at_us for entry in recent.latest(10, "b")] == [2]
     assert recent.latest(10, "c") == []
+
+
+def ended(method: str, status: str, duration_us: int, given_us: int) -> RequestRecord:
+    return RequestRecord(method, "p", status, 0, duration_us, given_us, (), None, "", 0.0)
+
+
+def test_an_answer_counts_as_late_when_it_is_handed_over_after_its_deadline() -> None:
+    recent = RecentRequests(1)
+    for status, duration_us, given_us in (
+        ("OK", 10, 10),
+        ("OK", 11, 10),
+        ("OK", 99, 0),  # without a deadline
+        ("DEADLINE_EXCEEDED", 11, 10),  # no answer, so none that is late
+    ):
+        recent.append(ended("Predict", status, duration_us, given_us))
+    counts = recent.counts["Predict"]
+    assert counts.by_status == {"OK": 3, "DEADLINE_EXCEEDED": 1}
+    assert counts.late == 1
+
+
+def test_counts_stay_few_when_callers_make_methods_up() -> None:
+    recent = RecentRequests(1)
+    for number in range(1000):
+        recent.append(ended(f"m{number}", "UNIMPLEMENTED", 1, 0))
+    assert len(recent.counts) == 65
+    assert recent.counts[OTHER_METHODS].by_status == {"UNIMPLEMENTED": 936}
