@@ -28,6 +28,8 @@ from registry.fields import (
 )
 
 MAX_TOP = 10_000
+DEFAULT_PRECOMPUTED_MAX_AGE_US = 7 * 24 * 3_600_000_000
+"""7 days: about as long as a daily run may fail before anybody must act."""
 
 
 class RequestFeature(Definition):
@@ -187,6 +189,33 @@ class Cache(Definition):
     invalidate_on: tuple[ViewName, ...] = ()
 
 
+class Precomputed(Definition):
+    """Whether answers made beforehand are given, and until what age.
+
+    `first`: instead of computing; `fallback`: where computing fails and `degrade.predict` says so. In the
+    file the mode alone, or `{mode: first, max_age: 1d}`.
+    """
+
+    mode: Literal["first", "fallback", "off"] = "off"
+    max_age_us: DurationUs = Field(default=DEFAULT_PRECOMPUTED_MAX_AGE_US, alias="max_age")
+
+    @model_serializer(mode="wrap")
+    def _file_form(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        return self.mode if self.max_age_us == DEFAULT_PRECOMPUTED_MAX_AGE_US else handler(self)
+
+
+def _precomputed_long_form(value: object) -> object:
+    return {"mode": value} if isinstance(value, str) else value
+
+
+PrecomputedForm = Annotated[
+    Precomputed,
+    BeforeValidator(
+        _precomputed_long_form, json_schema_input_type=Literal["first", "fallback", "off"] | Precomputed
+    ),
+]
+
+
 def _hydrate_long_form(value: object) -> object:
     return {"view": value} if isinstance(value, str) else value
 
@@ -225,7 +254,7 @@ class Pipeline(Definition):
     budget: Budget = Budget()
     degrade: Degrade = Degrade()
     cache: Cache | None = None
-    precomputed: Literal["first", "fallback", "off"] = "off"
+    precomputed: PrecomputedForm = Precomputed()
 
     @property
     def has_candidates(self) -> bool:

@@ -27,6 +27,8 @@ def check_policies(scope: Scope, path: FilePath, pipeline: Pipeline) -> None:
     _check_degrade(scope, (*path, "degrade"), pipeline, pipeline.degrade)
     if pipeline.cache is not None:
         _check_cache(scope, (*path, "cache"), pipeline, pipeline.cache)
+    if not scope.is_broken(*path, "precomputed") and not scope.is_broken(*path, "degrade"):
+        _check_precomputed(scope, path, pipeline)
 
 
 def _check_budget(scope: Scope, path: FilePath, pipeline: Pipeline) -> None:
@@ -94,6 +96,20 @@ def _check_feature_score(scope: Scope, path: FilePath, pipeline: Pipeline, colum
 
 def _is_number(dtype: DType) -> bool:
     return not dtype.is_list and dtype.scalar not in (Scalar.STRING, Scalar.BOOL)
+
+
+def _check_precomputed(scope: Scope, path: FilePath, pipeline: Pipeline) -> None:
+    mode, rules = pipeline.precomputed.mode, pipeline.degrade.predict
+    where = (*path, "precomputed")
+    if mode != "off" and pipeline.candidates is not None:
+        scope.report(where, "nothing can be precomputed where the request names the candidates", "warning")
+    elif mode == "fallback" and "precomputed" not in rules:
+        scope.report(
+            where, "no precomputed answer is given unless degrade.predict lists precomputed", "warning"
+        )
+    elif mode == "off" and "precomputed" in rules:
+        rule = (*path, "degrade", "predict", str(rules.index("precomputed")))
+        scope.report(rule, "nothing is precomputed: say `precomputed: fallback` in the pipeline", "warning")
 
 
 def _check_cache(scope: Scope, path: FilePath, pipeline: Pipeline, cache: Cache) -> None:

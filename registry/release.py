@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from registry.plan import Plan
+from registry.precomputed import PrecomputedRelease
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class ModelRelease:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What is live together. A view, index or model without an entry has never been published.
+    """What is live together. A view, index or model without an entry has never been published; a pipeline
+    without one in `precomputed` has no answers made beforehand.
 
     `parent` is the release before it, 0 for the first; `who` and `why` are told by whoever published it.
     The `with_` and `without_` methods return drafts: a number, a parent and a time come with publication.
@@ -53,6 +55,7 @@ class Release:
     views: Mapping[str, ViewRelease] = field(default_factory=dict)
     indexes: Mapping[str, IndexRelease] = field(default_factory=dict)
     models: Mapping[str, ModelRelease] = field(default_factory=dict)
+    precomputed: Mapping[str, PrecomputedRelease] = field(default_factory=dict)
     parent: int = 0
     at_us: int = 0
     who: str = ""
@@ -82,6 +85,14 @@ class Release:
         """Return a draft in which no version of the model is live."""
         return replace(self, models=_without(self.models, name))
 
+    def with_precomputed(self, pipeline: str, entry: PrecomputedRelease) -> Release:
+        """Return a draft in which these precomputed answers of the pipeline are live."""
+        return replace(self, precomputed={**self.precomputed, pipeline: entry})
+
+    def without_precomputed(self, pipeline: str) -> Release:
+        """Return a draft in which the pipeline has no precomputed answers."""
+        return replace(self, precomputed=_without(self.precomputed, pipeline))
+
     def with_plan(self, plan: Plan) -> Release:
         """Return a draft of `plan`; entries whose names aren't in it are gone."""
         application = plan.application
@@ -91,6 +102,7 @@ class Release:
             views=_only(self.views, application.views),
             indexes=_only(self.indexes, application.indexes),
             models=_only(self.models, application.models),
+            precomputed=_only(self.precomputed, application.pipelines),
         )
 
     def numbered(self, number: int, *, at_us: int, who: str, why: str) -> Release:
@@ -98,13 +110,8 @@ class Release:
         return replace(self, number=number, parent=number - 1, at_us=at_us, who=who, why=why)
 
     def says_the_same(self, other: Release) -> bool:
-        """Return whether the two have the same plan, views, indexes and models live."""
-        return (self.plan, self.views, self.indexes, self.models) == (
-            other.plan,
-            other.views,
-            other.indexes,
-            other.models,
-        )
+        """Return whether the two have the same plan, and the same of everything else, live."""
+        return self._content() == other._content()
 
     def strangers(self, plan: Plan) -> list[str]:
         """Return the entries that `plan` doesn't know, as `views.name`; none may be published."""
@@ -113,6 +120,7 @@ class Release:
             ("views", self.views, application.views),
             ("indexes", self.indexes, application.indexes),
             ("models", self.models, application.models),
+            ("precomputed", self.precomputed, application.pipelines),
         )
         return [f"{part}.{name}" for part, entries, known in parts for name in entries if name not in known]
 
@@ -127,6 +135,9 @@ class Release:
         Raises: ValueError, where the text isn't one.
         """
         return _RELEASE.validate_json(text)
+
+    def _content(self) -> tuple[object, ...]:
+        return self.plan, self.views, self.indexes, self.models, self.precomputed
 
 
 _RELEASE = TypeAdapter(Release)

@@ -67,5 +67,3 @@ def _without_effect(scope: Scope) -> Iterator[tuple[FilePath, str]]:
             yield (*path, "degrade", "predict"), "a fallback for predict is"
         if pipeline.cache is not None:
             yield (*path, "cache"), "cache is"
-        if pipeline.precomputed != "off":
-            yield (*path, "precomputed"), "precomputed is"

@@ -92,7 +92,7 @@ def test_root_and_warnings_are_given_when_file_is_right(tmp_path: Path) -> None:
     assert loaded.application == application()
     assert loaded.root == tmp_path.resolve()
     assert {(warning.severity, warning.path.rpartition(".")[2]) for warning in loaded.warnings} == {
-        ("warning", name) for name in ("near_cache", "retrieve", "predict", "cache", "precomputed")
+        ("warning", name) for name in ("near_cache", "retrieve", "predict", "cache")
     }
 
 
@@ -153,3 +153,44 @@ def test_error_text_is_bounded_when_mistakes_are_many() -> None:
 
     assert len(error.value.problems) == 500
     assert str(error.value).endswith("and 450 more")
+
+
+@pytest.mark.parametrize(
+    ("written", "mode", "max_age_us", "kept"),
+    [
+        ("first", "first", 7 * 24 * 3_600_000_000, "first"),
+        ("off", "off", 7 * 24 * 3_600_000_000, "off"),
+        ("{mode: first, max_age: 7d}", "first", 7 * 24 * 3_600_000_000, "first"),
+        (
+            "{mode: fallback, max_age: 36h}",
+            "fallback",
+            36 * 3_600_000_000,
+            {"mode": "fallback", "max_age": "36h"},
+        ),
+    ],
+)
+def test_precomputed_is_a_mode_or_a_mode_and_an_age(
+    written: str, mode: str, max_age_us: int, kept: object
+) -> None:
+    found = application(changed("precomputed: fallback", f"precomputed: {written}"))
+    precomputed = found.pipelines["movies_for_user"].precomputed
+    assert (precomputed.mode, precomputed.max_age_us) == (mode, max_age_us)
+    assert found.file_form()["pipelines"]["movies_for_user"]["precomputed"] == kept
+    assert Application.from_file_form(found.file_form()) == found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "message"),
+    [
+        ("precomputed: fallback", "precomputed: off", "degrade.predict.0", "say `precomputed: fallback`"),
+        ("[precomputed, ", "[", "precomputed", "unless degrade.predict lists precomputed"),
+    ],
+)
+def test_warning_is_given_when_precomputed_answers_could_never_be_used(
+    tmp_path: Path, old: str, new: str, path: str, message: str
+) -> None:
+    file = tmp_path / "app.yaml"
+    file.write_text(changed(old, new))
+    found = [warning for warning in load_application_file(file).warnings if "precomputed" in warning.message]
+    [warning] = [one for one in found if one.path == f"pipelines.movies_for_user.{path}"]
+    assert message in warning.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.plan import Change, Plan, PlanIds, SchemaVersion, diff
+from registry.precomputed import PrecomputedPart, PrecomputedRelease
 from registry.release import Release
 from tests.support.application_texts import application, changed
 
@@ -14,6 +15,20 @@ IDS = PlanIds(
     schemas={"user_taste": (SchemaVersion(1, (("mean_rating", "float32"),)),)},
     keys={"user": (("user_id", "int64"),)},
     view_entities={"user_taste": "user"},
+)
+PRECOMPUTED = PrecomputedRelease(
+    version=2,
+    as_of_us=1_700_000_000_000_000,
+    made_by=3,
+    count=40,
+    entity_count=10,
+    top=10,
+    key=(PrecomputedPart("user_id"), PrecomputedPart("hour", 6.0)),
+    fixed={"device": "phone"},
+    features=("movie_profile.title",),
+    inputs={"user_id": "int64", "hour": "float32", "device": "string"},
+    columns={"movie_id": "int64", "score": "float32"},
+    batch="b7",
 )
 PLAN = Plan(3, "movies", application(), "/apps/movies", IDS)
 
@@ -28,9 +43,26 @@ def test_release_comes_back_from_its_record() -> None:
         .with_view("user_taste", 2, 1_700_000_000_000_000, "b1")
         .with_index("movies", "5")
         .with_model("ranker", "1")
+        .with_precomputed("movies_for_user", PRECOMPUTED)
     )
 
     assert Release.from_json(release.to_json()) == release
+
+
+def test_release_of_an_older_version_is_read_when_it_says_nothing_of_precomputed() -> None:
+    release = Release(4, "movies", 3).with_model("ranker", "1")
+    older = release.to_json().replace('"precomputed":{},', "")
+    assert older != release.to_json()
+    assert Release.from_json(older) == release
+
+
+def test_precomputed_answers_belong_to_a_release_while_their_pipeline_is_in_its_plan() -> None:
+    release = Release(4, "movies", 3)
+    draft = release.with_precomputed("movies_for_user", PRECOMPUTED).with_precomputed("gone", PRECOMPUTED)
+    assert not draft.says_the_same(release)
+    assert draft.strangers(PLAN) == ["precomputed.gone"]
+    assert set(draft.with_plan(PLAN).precomputed) == {"movies_for_user"}
+    assert draft.without_precomputed("gone").without_precomputed("movies_for_user").says_the_same(release)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"number": "x"}'])
