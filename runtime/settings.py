@@ -104,6 +104,10 @@ class ServerSettings(Group):
     """Seconds after which any call is ended with DEADLINE_EXCEEDED, whatever its caller allows. Bounds what a
     caller that sends no deadline can hold."""
 
+    max_stream_s: PositiveFloat = 600.0
+    """Seconds after which a stream is ended: what is under way is answered, then UNAVAILABLE asks its client
+    to open another. Below `max_connection_age_s`, so that no stream is cut by its connection's end."""
+
     max_receive_bytes: PositiveInt = 1_048_576
     """Largest request in bytes; a larger one is refused. With more, one call occupies the loop longer."""
 

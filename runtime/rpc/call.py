@@ -112,6 +112,17 @@ class Call:
         """Add trailing metadata to the answer, whether it succeeds or fails."""
         self._context.set_trailing_metadata((*self._context.trailing_metadata(), (key, value)))
 
+    async def read(self) -> Any:
+        """Return the bytes of the next message of a stream; grpc.aio.EOF after the last.
+
+        Cancellation: a message that arrives meanwhile is lost.
+        """
+        return await self._context.read()
+
+    async def write(self, response: bytes) -> None:
+        """Send a message of a stream; waits while the caller doesn't read. One at a time."""
+        await self._context.write(response)
+
     def time_remaining_s(self) -> float | None:
         """Return what gRPC says is left of the caller's deadline, not below 0; None where it gave none."""
         return self._context.time_remaining()

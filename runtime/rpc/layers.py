@@ -25,11 +25,12 @@ Handler = Callable[[Any, Context], Awaitable[bytes]]
 """What gRPC calls, with the request's bytes (or the stream of them)."""
 
 Step = Callable[[Any, Call], Awaitable[bytes]]
-"""A layer, or the method itself: a request's bytes in, the response's bytes out."""
+"""A layer, or the method itself: a request's bytes in, the response's bytes out. A method that streams reads
+and writes through the call; what its step returns goes nowhere."""
 
 
 class Method(Protocol):
-    """A servicer's method. It returns a message, or the bytes of one where it has them already."""
+    """A servicer's method of one request and one response: a message, or its bytes."""
 
     async def __call__(self, request: Any, call: Call, /) -> Message | bytes: ...
 
@@ -114,10 +115,14 @@ def codec(method: Method, request_class: type[Message]) -> Step:
             message = parse(request)
         except DecodeError as error:
             raise InvalidRequest(f"the request's bytes are no {name}") from error
-        response = await method(message, call)
-        return response if isinstance(response, bytes) else response.SerializeToString()
+        return wire_bytes(await method(message, call))
 
     return run
+
+
+def wire_bytes(response: Message | bytes) -> bytes:
+    """Return a response as it goes out; a servicer may have its bytes already."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 def unimplemented(method: str) -> Step:

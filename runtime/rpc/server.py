@@ -42,15 +42,17 @@ class RpcServer:
     ) -> None:
         self._address = address
         self._settings = settings
-        self._wrapping = Wrapping(clock, recent, settings.max_timeout_s)
+        self._wrapping = Wrapping(clock, recent, settings.max_timeout_s, settings.max_stream_s)
         self._health = health.aio.HealthServicer()
         self._services: list[str] = []
         self._server = grpc.aio.server(options=channel_options(settings, shares_port))
 
     def add(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Serve a service by the servicer's coroutine methods, `async def Name(self, request, call)`.
+        """Serve a service by the servicer's methods: `async def Name(self, request, call)` returns a response
+        (a message or its bytes); one that streams is an async generator of them, and gets the requests, where
+        those stream too, as an async iterator.
 
-        Raises: TypeError where the servicer has a method that the service doesn't know.
+        Raises: TypeError where the servicer has a method that the service doesn't know, or of another kind.
         """
         handlers = self._wrapping.handlers(service, servicer)
         generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
@@ -84,6 +86,7 @@ class RpcServer:
         """
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_wait_s)
+        self._wrapping.stopping.begin()
         await self.aclose(self._settings.drain_grace_s)
 
     async def aclose(self, grace_s: float = 0.0) -> None:

@@ -12,19 +12,24 @@ from google.protobuf.message_factory import GetMessageClass
 
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
-from runtime.rpc.layers import Handler, codec, deadline, errors, telemetry, unimplemented
+from runtime.rpc.layers import Handler, Step, codec, deadline, errors, telemetry, unimplemented
+from runtime.rpc.streams import Stopping, answers_stream, both_stream
 
 if TYPE_CHECKING:
     RpcMethodHandler = grpc.RpcMethodHandler[Any, bytes]
 
 
 class Wrapping:
-    """What the layers around a method need; one per server."""
+    """What the layers around a method need; one per server. Units: seconds."""
 
-    def __init__(self, clock: Clock, recent: RecentRequests, max_timeout_s: float) -> None:
+    def __init__(
+        self, clock: Clock, recent: RecentRequests, max_timeout_s: float, max_stream_s: float
+    ) -> None:
+        self.stopping = Stopping()
         self._clock = clock
         self._recent = recent
         self._max_timeout_s = max_timeout_s
+        self._max_stream_s = max_stream_s
 
     def handlers(self, service: ServiceDescriptor, servicer: object) -> dict[str, RpcMethodHandler]:
         """Return the methods' handlers by name; one that the servicer lacks is UNIMPLEMENTED.
@@ -42,14 +47,23 @@ class Wrapping:
         run = getattr(servicer, method.name, None)
         if run is None:
             return _refusing(self._refusal(_name(method)))
-        request_class = GetMessageClass(method.input_type)
-        wrapped = telemetry(
-            errors(deadline(codec(run, request_class), self._max_timeout_s)),
-            _name(method),
-            self._clock,
-            self._recent,
-        )
+        limited = self._limited(method, run)
+        wrapped = telemetry(errors(limited), _name(method), self._clock, self._recent)
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(wrapped)
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(wrapped)
         return grpc.unary_unary_rpc_method_handler(wrapped)
+
+    def _limited(self, method: MethodDescriptor, run: Any) -> Step:
+        """Return the inner layers. A stream ends by itself when it is old; the deadline is for one that hangs
+        then."""
+        request_class = GetMessageClass(method.input_type)
+        if not method.server_streaming:
+            return deadline(codec(run, request_class), self._max_timeout_s)
+        stream = both_stream if method.client_streaming else answers_stream
+        step = stream(run, request_class, self.stopping, self._max_stream_s)
+        return deadline(step, self._max_stream_s + self._max_timeout_s)
 
     def _refusal(self, name: str) -> Handler:
         return telemetry(errors(unimplemented(name)), name, self._clock, self._recent)
@@ -76,8 +90,16 @@ def _refusing(handler: Handler) -> RpcMethodHandler:
 
 def _refuse_unknown_methods(service: ServiceDescriptor, servicer: object) -> None:
     known = {method.name: method for method in service.methods}
-    for name, _ in inspect.getmembers(servicer, inspect.iscoroutinefunction):
-        if name[0].isupper() and name not in known:
-            raise TypeError(f"{service.full_name} has no method {name}")
-        if name in known and (known[name].client_streaming or known[name].server_streaming):
-            raise TypeError(f"{service.full_name}/{name} streams; only methods of one request are served")
+    for name, member in inspect.getmembers(servicer, _is_method):
+        if name not in known:
+            if name[0].isupper():
+                raise TypeError(f"{service.full_name} has no method {name}")
+        elif known[name].client_streaming and not known[name].server_streaming:
+            raise TypeError(f"{service.full_name}/{name} streams requests only; that isn't served")
+        elif known[name].server_streaming != inspect.isasyncgenfunction(member):
+            kind = "an async generator" if known[name].server_streaming else "a coroutine"
+            raise TypeError(f"{service.full_name}/{name} must be {kind}")
+
+
+def _is_method(member: object) -> bool:
+    return inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
