@@ -8,6 +8,7 @@ from forebay.deadline import Deadline
 from forebay.errors import InvalidRequest, NotUsable
 from numpy.typing import NDArray
 
+from feature_store.codec import RowBlock
 from feature_store.types import NO_VALUE
 from gateway.batch import Batch
 from gateway.plan import RequestPart, TensorPlan, ViewPart
@@ -28,9 +29,11 @@ def _tensor(batch: Batch, plan: TensorPlan) -> NDArray[np.generic]:
         blocks, rows = (
             (batch.candidate_blocks, candidate_rows) if part.of_candidate else (batch.blocks, member_of_row)
         )
-        blocks[part.view].gather(part.spec, tensor, rows)
+        block = blocks[part.view]
+        block.gather(part.spec, tensor, rows)
         if plan.dtype.kind != "f":
-            _refuse_missing(batch, plan, part, rows)
+            _refuse_missing(batch, plan, part, block, rows)
+            _refuse_too_large(batch, plan, part, block, rows)
     for request in plan.request:
         columns = _request_columns(batch, plan, request)
         tensor[:, request.start : request.start + request.length] = (
@@ -43,33 +46,74 @@ def _tensor(batch: Batch, plan: TensorPlan) -> NDArray[np.generic]:
 
 
 def _request_columns(batch: Batch, plan: TensorPlan, request: RequestPart) -> NDArray[np.generic]:
-    """Return (members, length) of the tensor's type, and fail the members whose integers it can't hold."""
+    """Return (members, length) of the tensor's type, and fail the members whose numbers it can't hold."""
     given = [member.inputs.values[request.field] for member in batch.members]
-    if plan.dtype.kind != "i":
-        return np.array(given, plan.dtype).reshape(len(given), request.length)
-    values = np.array(given, np.int64).reshape(len(given), request.length)
-    limits = np.iinfo(plan.dtype.str)
-    too_large = ((values < limits.min) | (values > limits.max)).any(axis=1)
+    shape = len(given), request.length
+    if plan.dtype.kind == "i":
+        integers = np.array(given, np.int64).reshape(shape)
+        _refuse_inputs(batch, plan, request, _are_out_of_range(integers, plan))
+        return integers.astype(plan.dtype)
+    if not request.may_overflow:
+        return np.array(given, plan.dtype).reshape(shape)
+    with np.errstate(over="ignore"):
+        columns = np.array(given, plan.dtype).reshape(shape)
+    _refuse_inputs(batch, plan, request, np.asarray(np.isinf(columns).any(axis=1)))
+    return columns
+
+
+def _refuse_inputs(
+    batch: Batch, plan: TensorPlan, request: RequestPart, too_large: NDArray[np.bool_]
+) -> None:
+    """Fail the members, (members,), whose request feature the model's input can't hold."""
     for index in np.flatnonzero(too_large).tolist():
         name, member = f"inputs.{request.field}", batch.members[index]
         if member.error is None:
             member.error = InvalidRequest(
                 f"{name}: out of the range of {plan.dtype}, which the model takes", field=name
             )
-    return values.astype(plan.dtype)
 
 
-def _refuse_missing(batch: Batch, plan: TensorPlan, part: ViewPart, rows: NDArray[np.intp] | None) -> None:
+def _refuse_missing(
+    batch: Batch, plan: TensorPlan, part: ViewPart, block: RowBlock, rows: NDArray[np.intp] | None
+) -> None:
     """Fail the members that have no value where the tensor can't hold NaN."""
-    block = (batch.candidate_blocks if part.of_candidate else batch.blocks)[part.view]
-    whose = np.arange(len(batch.members)) if batch.candidates is None else batch.candidates.member_of_row
     for feature in part.spec.features:
-        statuses = block.statuses(feature)
-        missing = np.isin(statuses if rows is None else statuses[rows], NO_VALUE)
-        for index in np.unique(whose[missing]).tolist():
-            member = batch.members[index]
-            if member.error is None:
-                member.error = NotUsable(
-                    f"{part.view}.{feature} is missing, has no default, and model input {plan.name} of "
-                    f"{plan.dtype} can't say so"
-                )
+        missing = np.isin(block.statuses(feature), NO_VALUE)
+        _refuse_rows(
+            batch,
+            missing if rows is None else missing[rows],
+            f"{part.view}.{feature} is missing, has no default, and model input {plan.name} of "
+            f"{plan.dtype} can't say so",
+        )
+
+
+def _refuse_too_large(
+    batch: Batch, plan: TensorPlan, part: ViewPart, block: RowBlock, rows: NDArray[np.intp] | None
+) -> None:
+    """Fail the members that use a stored integer which the tensor can't hold."""
+    for feature in part.narrowed:
+        values = np.asarray(block.column(feature).values, np.int64)
+        too_large = _are_out_of_range(values.reshape(len(block), -1), plan)
+        _refuse_rows(
+            batch,
+            too_large if rows is None else too_large[rows],
+            f"{part.view}.{feature} holds a number out of the range of {plan.dtype}, "
+            f"which model input {plan.name} takes",
+        )
+
+
+def _are_out_of_range(values: NDArray[np.int64], plan: TensorPlan) -> NDArray[np.bool_]:
+    """Return which rows of (rows, length) hold a number that the tensor can't, (rows,) bool."""
+    limits = np.iinfo(plan.dtype.str)
+    return np.asarray(((values < limits.min) | (values > limits.max)).any(axis=1))
+
+
+def _refuse_rows(batch: Batch, refused: NDArray[np.bool_], reason: str) -> None:
+    """Fail the members of the refused rows, (rows,)."""
+    if not refused.any():
+        return
+    whose = np.flatnonzero(refused) if batch.candidates is None else batch.candidates.member_of_row[refused]
+    for index in np.unique(whose).tolist():
+        member = batch.members[index]
+        if member.error is None:
+            member.error = NotUsable(reason)

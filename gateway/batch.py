@@ -3,6 +3,8 @@ requests for one pipeline; each step fills in its part for all of them. Transpor
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ Values = NDArray[np.generic] | list[str] | VariableLists
 
 NEVER_US: Final = 2**63 - 1
 """An instant that doesn't come."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ class Batch:
     def results(self) -> list[Answer | Error]:
         """Return each member's answer, or why it has none."""
         return [
-            member.error or answer or Internal("a request ended without an answer and without an error")
+            member.error or answer or _unanswered(member)
             for member, answer in zip(self.members, self.answers or [None] * len(self.members), strict=True)
         ]
 
@@ -179,6 +183,17 @@ class Answer:
     scores: Sequence[AnswerColumn]
     features: Sequence[AnswerColumn]
     oldest_as_of_us: int
+
+
+def _unanswered(member: Member) -> Internal:
+    identity = secrets.token_hex(8)
+    logger.error(
+        "internal error %s: request %s of pipeline %s ended without an answer and without an error",
+        identity,
+        member.prediction_id,
+        member.pipeline.name,
+    )
+    return Internal(f"internal error {identity}", id=identity)
 
 
 def _another(error: Error) -> Error:

@@ -33,7 +33,7 @@ from gateway.shelf import Shelf
 from model_server.declaration import column_length, declared_inputs, declared_outputs
 from model_server.signature import check_signature
 from registry.definitions import Application, split_column
-from registry.dtypes import DType
+from registry.dtypes import DType, overflows
 from registry.pipeline_definitions import HydrateView, Pipeline
 from registry.plan import Plan
 from registry.release import Release
@@ -222,7 +222,8 @@ class _Compiler:
             view, feature = split_column(column)
             length = column_length(self.plan.application, definition, column)
             if view == "request":
-                request.append(RequestPart(feature, width, length))
+                given = definition.request[feature].dtype
+                request.append(RequestPart(feature, width, length, overflows(given.scalar, dtype.scalar)))
             elif view == "retrieve":
                 scores.append(ScorePart(width))
             else:
@@ -232,7 +233,12 @@ class _Compiler:
             width += length
         of_entity = {step.view for step in definition.hydrate}
         parts = tuple(
-            ViewPart(view, view not in of_entity, self.readers[view].gather_spec(features, places))
+            ViewPart(
+                view,
+                view not in of_entity,
+                self.readers[view].gather_spec(features, places),
+                tuple(name for name in features if self._is_narrowed(view, name, dtype)),
+            )
             for view, (features, places) in by_view.items()
         )
         return TensorPlan(name, np.dtype(dtype.scalar.numpy), width, parts, tuple(request), tuple(scores))
@@ -241,6 +247,9 @@ class _Compiler:
         scores = self.plan.application.models[definition.predict].outputs
         by = definition.select.by or next(iter(scores))
         return SelectStep(definition.select.top if definition.has_candidates else None, by)
+
+    def _is_narrowed(self, view: str, feature: str, target: DType) -> bool:
+        return not target.scalar.is_float and overflows(self._dtype(view, feature).scalar, target.scalar)
 
     def _dtype(self, view: str, feature: str) -> DType:
         return self.readers[view].features[feature].dtype

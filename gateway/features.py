@@ -20,6 +20,9 @@ from runtime.clock import Clock
 
 MAX_ROWS = 10_000
 MAX_FEATURES = 10_000
+MAX_VALUES = 2_000_000
+"""The most values that one call reads, rows times features, an element of a fixed list being one: some ten
+megabytes, and some ten milliseconds in which nobody else is answered."""
 
 KeyColumns = Mapping[str, NDArray[np.generic] | list[str]]
 
@@ -76,7 +79,11 @@ class FeatureReads:
         keys: KeyColumns,
         deadline: Deadline,
     ) -> list[ReadColumn]:
-        """Return one column per reference, a value and a status per entity. Cost: one round trip."""
+        """Return one column per reference, a value and a status per entity.
+
+        Raises: InvalidRequest naming `keys` for more than MAX_VALUES. Cost: one round trip.
+        """
+        _check_size(readers, references, keys)
         texts = canonical_texts(_key(readers), list(keys.values()))
         blocks = await self._blocks(readers, texts, deadline)
         columns = []
@@ -103,6 +110,20 @@ class FeatureReads:
             if name not in blocks:
                 blocks[name] = reader.decode([None] * len(texts), now_us)
         return blocks
+
+
+def _check_size(readers: Mapping[str, ViewReader], references: Sequence[str], keys: KeyColumns) -> None:
+    width = 0
+    for reference in references:
+        view, _, feature = reference.rpartition(".")
+        width += max(1, readers[view].features[feature].dtype.length)
+    row_count = max(map(len, keys.values()))
+    if row_count * width > MAX_VALUES:
+        raise InvalidRequest(
+            f"keys: {row_count} rows of {width} values are more than the {MAX_VALUES} that one call reads; "
+            "ask for fewer rows or features",
+            field="keys",
+        )
 
 
 def _reader(release: CompiledRelease, view: str) -> ViewReader:

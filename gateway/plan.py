@@ -78,6 +78,8 @@ class ViewPart:
     view: str
     of_candidate: bool
     spec: GatherSpec
+    narrowed: tuple[str, ...] = ()
+    """Integer features of a wider type than the tensor's: a value may not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class RequestPart:
     field: str
     start: int
     length: int
+    may_overflow: bool = False
+    """Whether a number that the field can hold may be infinite as one of the tensor's floats."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,8 @@ def _check_input_column(scope: Scope, path: FilePath, column: str, target: DType
     view, feature = split_column(column)
     if view == "retrieve" and feature != "score":
         scope.report(path, f"retrieve gives 'score', not {feature!r}")
+    elif view == "retrieve" and not target.scalar.is_float:
+        scope.report(path, f"{column} is a float, which an input of {target} can't hold")
     if view in RESERVED_VIEWS:
         return
     dtype = scope.column(column, path)

@@ -49,6 +49,21 @@ _NUMPY: dict[Scalar, np.dtype[np.generic]] = {
     Scalar.TIMESTAMP: np.dtype("<i8"),
 }
 
+_LARGEST: dict[Scalar, float] = {
+    Scalar.INT32: 2**31,
+    Scalar.INT64: 2**63,
+    Scalar.TIMESTAMP: 2**63,
+    Scalar.FLOAT16: float(np.finfo(np.float16).max),
+    Scalar.FLOAT32: float(np.finfo(np.float32).max),
+    Scalar.FLOAT64: float(np.finfo(np.float64).max),
+}
+
+
+def overflows(source: Scalar, target: Scalar) -> bool:
+    """Return whether a number may be a `source` and out of the range of `target`."""
+    return target in _LARGEST and _LARGEST.get(source, 0) > _LARGEST[target]
+
+
 MAX_LIST_LENGTH = 65_536
 _PATTERN = re.compile(r"([a-z0-9]+)(\[(\d*)\])?")
 

@@ -6,12 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from forebay.deadline import NEVER
-from forebay.errors import InvalidRequest
+from forebay.errors import Internal, InvalidRequest, NotUsable
 
+from feature_store.codec import RowEncoder, ViewReader
+from feature_store.schema import Feature as SchemaFeature
+from feature_store.schema import FeatureView, RowSchema
+from feature_store.types import KeyField
 from gateway.assemble import assemble
-from gateway.batch import Batch, Member
+from gateway.batch import Batch, Candidates, Member
 from gateway.inputs import Inputs, InputValue
-from gateway.plan import RequestPart, TensorPlan
+from gateway.plan import RequestPart, TensorPlan, ViewPart
+from registry.columns import ColumnData
+from registry.dtypes import DType
 from runtime.batcher import Criticality
 from tests.support.compiled_application import CompiledApplication
 
@@ -52,3 +58,63 @@ async def test_an_integer_that_the_model_cannot_hold_fails_its_own_member(
     assert isinstance(errors[1], InvalidRequest)
     assert errors[1].field == "inputs.number"
     assert batch.tensors["x"][[0, 2], -1].tolist() == [-(2**31), 2**31 - 1]
+
+
+async def test_a_number_that_the_models_float_cannot_hold_fails_its_own_member(
+    application: CompiledApplication,
+) -> None:
+    tensor = TensorPlan(
+        "x", np.dtype(np.float32), 2, (), (RequestPart("number", 0, 2, may_overflow=True),), ()
+    )
+    batch = batch_of(application, tensor, [np.array([1.0, number]) for number in (3e38, 1e39, -1e300)])
+    await assemble(batch, NEVER)
+    errors = [member.error for member in batch.members]
+    assert [type(error) for error in errors] == [type(None), InvalidRequest, InvalidRequest]
+    assert isinstance(errors[1], InvalidRequest)
+    assert errors[1].field == "inputs.number"
+    assert "range of float32" in errors[1].message
+    assert batch.tensors["x"][0].tolist() == [1.0, np.float32(3e38)]
+
+
+@pytest.mark.parametrize("of_candidate", [False, True])
+async def test_a_stored_integer_that_the_model_cannot_hold_fails_the_members_that_use_it(
+    application: CompiledApplication, of_candidate: bool
+) -> None:
+    view = wide_view()
+    rows = [2**31 - 1, 2**31, -(2**31) - 1, -(2**31)]
+    block = view.decode(
+        RowEncoder(view.view.schema).encode(
+            {"number": ColumnData(np.array(rows), None)}, np.zeros(4, np.int64), 1
+        ),
+        now_us=1,
+    )
+    part = ViewPart("wide", of_candidate, view.gather_spec(["number"], [0]), ("number",))
+    batch = batch_of(application, TensorPlan("x", np.dtype(np.int32), 1, (part,), (), ()), [0, 0, 0, 0])
+    if of_candidate:  # two rows of the first member, one each of the second and third
+        batch.candidates = Candidates([], np.array([0, 0, 1, 3]), np.zeros(4, np.float32), None, {})
+        batch.candidate_blocks["wide"] = block
+    else:
+        batch.blocks["wide"] = block
+    await assemble(batch, NEVER)
+    failed = [index for index, member in enumerate(batch.members) if member.error is not None]
+    assert failed == ([0, 1] if of_candidate else [1, 2])
+    error = batch.members[1].error
+    assert isinstance(error, NotUsable)
+    assert "wide.number" in error.message
+    assert "range of int32" in error.message
+
+
+def wide_view() -> ViewReader:
+    schema = RowSchema(1, (SchemaFeature("number", DType.parse("int64")),))
+    key = (KeyField("user_id", DType.parse("int64")),)
+    return ViewReader(FeatureView("wide", 1, "user", 1, key, schema), generation=1, as_of_us=1)
+
+
+def test_a_member_without_answer_and_error_gets_an_error_with_an_id(
+    application: CompiledApplication, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = batch_of(application, TensorPlan("x", np.dtype(np.float32), 1, (), (), ()), [0])
+    [error] = batch.results()
+    assert isinstance(error, Internal)
+    assert error.metadata["id"] in caplog.text
+    assert error.metadata["id"] in error.message

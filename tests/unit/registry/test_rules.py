@@ -217,6 +217,12 @@ DATA_RULES = {
         "models.ranker.inputs.y.columns.0",
         "can't hold",
     ),
+    "retrieval score for an integer input": (
+        "inputs: {x:",
+        "inputs: {y: {dtype: int64, columns: [retrieve.score]}, x:",
+        "models.ranker.inputs.y.columns.0",
+        "retrieve.score is a float, which an input of int64 can't hold",
+    ),
     "unknown retrieve column": (
         "retrieve.score]",
         "retrieve.rank]",
