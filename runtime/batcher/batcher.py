@@ -55,7 +55,9 @@ class Batcher(Generic[Item, Result]):
     """Runs what is submitted concurrently as one batch.
 
     While nothing runs a submission starts a batch at once; nobody ever waits for company. While batches run,
-    submissions queue, and the next batch takes from them by criticality and deadline (`policy.choose`). The
+    submissions queue, and the next batch takes from them by criticality and deadline (`policy.choose`). A
+    batch that takes far longer than expected (it waits for something) holds nobody up: others run beside it,
+    at most `limits.beside_stalled`. The
     members of a first batch are taken when its task starts, so that submissions of one turn of the loop
     share it.
 
@@ -113,15 +115,35 @@ class Batcher(Generic[Item, Result]):
             key, criticality, rows, now_s, deadline_s, due_s, False, item, loop.create_future()
         )
         self._enqueue(member, now_s)
-        if not self._starting and len(self._workers) < self._max_running:
-            self._start_worker(loop)
-        if deadline_s < self._sweep_s:
-            self._sweep_at(deadline_s, now_s)
+        sweep_s = deadline_s
+        if not self._starting:
+            if len(self._workers) < self._max_running:
+                self._start_worker(loop)
+            else:
+                sweep_s = min(deadline_s, max(self._schedule.stalled_s(), now_s))
+        if sweep_s < self._sweep_s:
+            self._sweep_at(sweep_s, now_s)
         try:
             return await member.future
         except (asyncio.CancelledError, GeneratorExit):
             self._withdraw(member)
             raise
+
+    def answer(self, item: Item, result: Result | Error) -> None:
+        """Tell one submission its result before the batch that it is in has ended.
+
+        Nothing happens where nobody waits for it any more. What `run` returns for it later is dropped.
+        """
+        for batch in self._schedule.running:
+            for member in batch.members:
+                if member.item is item:
+                    self._answer((member,), (result,))
+
+    def mark_untypical(self, item: Item) -> None:
+        """Learn nothing from how long the running batch takes that holds `item`: it waited in vain."""
+        for batch in self._schedule.running:
+            if any(member.item is item for member in batch.members):
+                batch.is_typical = False
 
     async def aclose(self) -> None:
         """Refuse new submissions, fail those that wait with Unavailable, and wait for those that run.
@@ -180,7 +202,7 @@ class Batcher(Generic[Item, Result]):
                 await self._run_batch(batch)
                 if len(batch.members) > 1:
                     self._crowded_until_s = self._clock.monotonic_s() + _CROWDED_S
-                if not self._schedule.waiting_count:
+                if not self._schedule.waiting_count or len(self._workers) > self._max_running:
                     break
                 await self._let_in()
         finally:
@@ -247,7 +269,7 @@ class Batcher(Generic[Item, Result]):
             self._answer(batch.members, results)
         finally:
             now_s = self._clock.monotonic_s()
-            self._schedule.finish(batch, now_s, ran=ran)
+            self._schedule.finish(batch, now_s, ran=ran and batch.is_typical)
             self.stats.run_s += now_s - batch.started_s
 
     def _answer(self, members: Iterable[_Member[Item, Result]], results: Iterable[Result | Error]) -> None:
@@ -288,7 +310,8 @@ class Batcher(Generic[Item, Result]):
         self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._sweep)
 
     def _sweep(self) -> None:
-        """Tell those whose deadline has passed, whether they wait or run; be back at the next deadline."""
+        """Tell those whose deadline has passed, whether they wait or run; run those who wait beside what has
+        stalled; be back when either is next due."""
         self._timer, self._sweep_s = None, inf
         now_s = self._clock.monotonic_s()
         self.stats.expired_waiting += self._expire(self._schedule.expire(now_s), now_s)
@@ -296,6 +319,13 @@ class Batcher(Generic[Item, Result]):
             late = [member for member in batch.members if member.deadline_s <= now_s]
             self.stats.expired_running += self._expire(late, now_s)
         next_s = self._schedule.next_deadline_s()
+        if self._schedule.waiting_count and not self._starting:
+            stalled_s = self._schedule.stalled_s()
+            if stalled_s <= now_s:
+                self.stats.stalls += 1
+                self._start_worker(asyncio.get_running_loop())
+            else:
+                next_s = min(next_s, stalled_s)
         if next_s < inf:
             self._sweep_at(max(next_s, now_s + _SWEEP_INTERVAL_S), now_s)
 

@@ -18,6 +18,7 @@ class BatchLimits:
     caution_ratio: what durations are multiplied by before a deadline is held against them.
     probe_s: how long an estimate may hold anything back untested. When nothing has run for so long, because
         nobody could be in time, the next batch runs all the same.
+    beside_stalled: the most batches that run beside those that take far longer than expected.
     """
 
     members: int = 64
@@ -28,3 +29,4 @@ class BatchLimits:
     patience_s: float = 1.0
     caution_ratio: float = 1.2
     probe_s: float = 0.1
+    beside_stalled: int = 3

@@ -20,16 +20,28 @@ E = TypeVar("E", bound=Entry)
 
 _SHORTEST_RETRY_S = 0.001
 _STALE_COUNT = 64
+_STALLED_AFTER_S = 0.002
+"""Beyond twice the expected duration: what a busy machine adds to a short batch now and then."""
+_UNKNOWN_STALLED_AFTER_S = 0.05
+"""Where nothing is known of durations yet."""
 
 
 @dataclass(slots=True, eq=False)
 class RunningBatch(Generic[E]):
-    """A batch that runs. `ends_s` is when it is expected to end."""
+    """A batch that runs. `ends_s` is when it is expected to end; `is_typical`: its duration says something
+    about the next."""
 
     members: list[E]
     rows: int
     started_s: float
     ends_s: float
+    is_typical: bool = True
+
+    @property
+    def stalled_s(self) -> float:
+        """Return from when on it counts as waiting for something."""
+        expected_s = self.ends_s - self.started_s
+        return self.ends_s + (expected_s + _STALLED_AFTER_S if expected_s else _UNKNOWN_STALLED_AFTER_S)
 
 
 class Schedule(Generic[E]):
@@ -119,6 +131,12 @@ class Schedule(Generic[E]):
         """Return the earliest deadline of all who wait or run. Cost: linear."""
         groups = [*self._waiting, *[batch.members for batch in self.running]]
         return min([entry.deadline_s for group in groups for entry in group if not entry.gone()], default=inf)
+
+    def stalled_s(self) -> float:
+        """Return from when on one more batch may run because all that run are stalled; inf for never."""
+        if len(self.running) >= self._max_running + self._limits.beside_stalled:
+            return inf
+        return max([batch.stalled_s for batch in self.running], default=inf)
 
     def expected_wait_s(self, entry: Entry, now_s: float) -> float:
         """Return how long a new entry would wait. Cost: a search."""

@@ -12,7 +12,8 @@ class BatcherStats:
     """Counts since the start; each submission adds to exactly one of the last seven.
 
     `sizes[i]` counts batches of 2**(i-1) < members <= 2**i. `waited_s` is the sum over `members` of the time
-    between submission and the start of the batch, `run_s` the sum over `batches` of their durations.
+    between submission and the start of the batch, `run_s` the sum over `batches` of their durations, `stalls`
+    the batches that began beside one that took far longer than expected.
     """
 
     batches: int = 0
@@ -22,6 +23,7 @@ class BatcherStats:
     waited_s: float = 0.0
     longest_wait_s: float = 0.0
     run_s: float = 0.0
+    stalls: int = 0
 
     answered: int = 0
     failed: int = 0

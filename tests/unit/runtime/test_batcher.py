@@ -61,7 +61,7 @@ class Bench:
     def __init__(self, work: Work | None = None, *, max_running: int = 1, **limits: Any) -> None:
         self.clock = ManualClock(monotonic_s=0.0)
         self.work = work or Work()
-        limits = {"run_s": 1.0, "wait_s": 60.0} | limits
+        limits = {"run_s": 1.0, "wait_s": 60.0, "beside_stalled": 0} | limits
         self.batcher: Batcher[str, str] = Batcher(
             self.work, self.clock, BatchLimits(**limits), max_running=max_running
         )
@@ -124,6 +124,85 @@ def test_submissions_share_the_next_batch_when_one_runs() -> None:
     assert bench.run(program()) == ["FIRST", "A", "B", "C", "D"]
     assert bench.work.batches == [["first"], FOUR]
     assert bench.clock.monotonic_s() == pytest.approx(0.020)
+
+
+async def stalled(bench: Bench, count: int) -> list[asyncio.Task[str]]:
+    """Return `count` submissions whose batches take a second each, where 10 ms are expected."""
+    for item in ("warm", "warmer"):
+        await bench.submit(item)
+    await asyncio.sleep(0.01)
+    bench.work.takes_s = 1.0
+    tasks = []
+    for number in range(count):
+        tasks.append(bench.submit(f"stalled {number}"))
+        await asyncio.sleep(0.05)
+    return tasks
+
+
+def test_others_run_beside_a_batch_that_takes_far_longer_than_expected() -> None:
+    bench = Bench(beside_stalled=1)
+
+    async def program() -> float:
+        tasks = await stalled(bench, 1)
+        bench.work.takes_s = 0.010
+        assert await bench.submit("x", timeout_s=0.1) == "X"
+        ended_s = bench.clock.monotonic_s()
+        assert await tasks[0] == "STALLED 0"
+        return ended_s
+
+    assert bench.run(program()) < 0.2
+    assert bench.batcher.stats.stalls == 1
+
+
+def test_no_more_run_beside_the_stalled_than_may() -> None:
+    bench = Bench(beside_stalled=2)
+
+    async def program() -> None:
+        tasks = await stalled(bench, 4)
+        assert bench.work.batches[2:] == [[f"stalled {number}"] for number in range(3)]
+        assert await ends(tasks) == [f"STALLED {number}" for number in range(4)]
+        bench.work.takes_s = 0.010
+        assert await bench.submit("x") == "X"
+
+    bench.run(program())
+    assert bench.batcher.stats.answered == 7
+
+
+def test_a_submission_is_answered_before_its_batch_ends_when_its_result_is_known() -> None:
+    bench = Bench()
+
+    async def program() -> None:
+        first, second = bench.submit("first"), bench.submit("second")
+        await asyncio.sleep(0.004)
+        bench.batcher.answer("first", "early")
+        bench.batcher.answer("nobody", "early")
+        assert await first == "early"
+        assert bench.clock.monotonic_s() == pytest.approx(0.004)
+        assert await second == "SECOND"
+
+    bench.run(program())
+    assert bench.batcher.stats.answered == 2
+
+
+def test_nothing_is_learnt_from_a_batch_that_is_not_typical() -> None:
+    bench = Bench()
+
+    async def program() -> None:
+        for _ in range(4):
+            await bench.submit("usual")
+        bench.work.takes_s = 1.0
+        for _ in range(4):
+            stuck = bench.submit("stuck")
+            await turns(3)
+            bench.batcher.mark_untypical("stuck")
+            await stuck
+        bench.work.takes_s = 0.010
+        occupying = bench.submit("a")
+        await turns(3)
+        assert await bench.submit("b", timeout_s=0.05) == "B"
+        await occupying
+
+    bench.run(program())
 
 
 def test_only_one_key_is_in_a_batch() -> None:
