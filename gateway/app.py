@@ -16,6 +16,7 @@ from feature_store.redis_store import RedisStore
 from gateway.features import FeatureReads
 from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
+from gateway.precomputed import Precomputed
 from gateway.predict import Predictor
 from gateway.servicers.admin import AdminServicer
 from gateway.servicers.features import FeatureServicer
@@ -74,7 +75,8 @@ async def serve(
         recent = RecentRequests(settings.server.recent_requests)
         store = RedisStore(connection, settings.feature_store)
         limits = BatchLimits(members=settings.gateway.batch_members)
-        predictor = Predictor(store, offload, clock, limits)
+        precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
+        predictor = Predictor(store, offload, clock, limits, precomputed)
         stack.push_async_callback(predictor.aclose)
         gateway = RpcServer(
             settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1

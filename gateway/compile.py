@@ -29,6 +29,7 @@ from gateway.plan import (
     TensorPlan,
     ViewPart,
 )
+from gateway.precomputed_plan import precomputed_plan
 from gateway.shelf import Shelf
 from model_server.declaration import column_length, declared_inputs, declared_outputs
 from model_server.signature import check_signature
@@ -36,6 +37,7 @@ from registry.definitions import Application, split_column
 from registry.dtypes import DType, overflows
 from registry.pipeline_definitions import HydrateView, Pipeline
 from registry.plan import Plan
+from registry.precomputed import precomputed_gap
 from registry.release import Release
 from runtime.offload import Estimate
 
@@ -65,7 +67,16 @@ def compile_release(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelea
         pipelines=pipelines,
         broken_pipelines=broken,
         broken_indexes=broken_indexes,
+        uncovered=_uncovered(application, release),
     )
+
+
+def _uncovered(application: Application, release: Release) -> dict[str, str]:
+    gaps = {
+        name: precomputed_gap(application, name, release.precomputed.get(name))
+        for name in application.pipelines
+    }
+    return {name: gap for name, gap in gaps.items() if gap}
 
 
 def _reader(plan: Plan, release: Release, name: str) -> ViewReader:
@@ -117,10 +128,11 @@ class _Compiler:
         hydrate_candidates = self._views(
             definition.hydrate_candidates, definition.degrade.hydrate_candidates, used
         )
+        inputs = _input_schema(application, name, definition)
         return CompiledPipeline(
             name=name,
             release=self.release.number,
-            inputs=_input_schema(application, name, definition),
+            inputs=inputs,
             entity_keys=_entity_keys(application, definition),
             hydrate=hydrate,
             retrieve=self._retrieve(definition),
@@ -134,6 +146,7 @@ class _Compiler:
                 for view in (*hydrate, *hydrate_candidates)
                 for name, feature in view.reader.features.items()
             },
+            precomputed=precomputed_plan(application, self.release, name, inputs),
         )
 
     def _used_features(self, definition: Pipeline) -> set[str]:

@@ -89,6 +89,8 @@ class LiveRelease:
             return False
         for name, reason in {**compiled.broken_indexes, **compiled.broken_pipelines}.items():
             logger.warning("release %d: %s can't be used: %s", release.number, name, reason)
+        for name, reason in compiled.uncovered.items():
+            logger.warning("release %d: pipeline %s: %s", release.number, name, reason)
         logger.info("release %d (plan %d) is in service", release.number, release.plan)
         previous, self._release, self._current = self._release, release, compiled
         self.pending_error = ""

@@ -4,7 +4,7 @@ request pins the one it started with. `compile.py` makes it, `predict.py` runs i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -16,6 +16,7 @@ from feature_store.schema import FeatureView
 from feature_store.types import KeyField
 from gateway.budget import Budget
 from gateway.inputs import InputSchema
+from gateway.precomputed_plan import PrecomputedPlan
 from model_server.outputs import OutputColumn
 from model_server.runner import ModelRunner
 from registry.dtypes import Scalar
@@ -149,11 +150,15 @@ class CompiledPipeline:
     budget: Budget
     returnable: Mapping[str, Scalar]
     """Features that a request may ask back, as "view.feature", and their element types."""
+    precomputed: PrecomputedPlan | None = None
+    """None where the pipeline gives no precomputed answers, or has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRelease:
-    """One release, ready to serve. `broken` says why a declared pipeline or index can't be used."""
+    """One release, ready to serve. `broken` says why a declared pipeline or index can't be used, `uncovered`
+    why a pipeline that is to give precomputed answers has none.
+    """
 
     number: int
     plan: int
@@ -163,6 +168,7 @@ class CompiledRelease:
     pipelines: Mapping[str, CompiledPipeline]
     broken_pipelines: Mapping[str, str]
     broken_indexes: Mapping[str, str]
+    uncovered: Mapping[str, str] = field(default_factory=dict)
 
     def pipeline(self, name: str) -> CompiledPipeline:
         """Return a pipeline. Raises: NotFound; NotUsable when something it needs is not there."""

@@ -16,6 +16,7 @@ from gateway.assemble import assemble
 from gateway.batch import Answer, Batch, Member
 from gateway.hydrate import hydrate, hydrate_candidates
 from gateway.kept_answer import Recalled
+from gateway.precomputed import Precomputed
 from gateway.retrieve import request_candidates, retrieve
 from gateway.run_model import run_model
 from gateway.select import select
@@ -28,12 +29,18 @@ class Predictor:
     """Answers requests. One per process; the plan to run comes with each request."""
 
     def __init__(
-        self, store: OnlineStore, offload: Offload, clock: Clock, limits: BatchLimits | None = None
+        self,
+        store: OnlineStore,
+        offload: Offload,
+        clock: Clock,
+        limits: BatchLimits | None = None,
+        precomputed: Precomputed | None = None,
     ) -> None:
         self._store = store
         self._offload = offload
         self._clock = clock
         self._limits = limits
+        self._precomputed = precomputed or Precomputed(store, clock)
         self._batchers: dict[str, Batcher[Member, Answer]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer | Recalled:
@@ -46,6 +53,9 @@ class Predictor:
         remembered = self._recall(member)
         if remembered is not None:
             return remembered
+        found = await self._precomputed.first(member)
+        if found is not None:
+            return found
         try:
             return await self._batcher(member.pipeline.name).submit(
                 member,
@@ -59,6 +69,10 @@ class Predictor:
                 raise
             last = member.stages[-1][0]
             raise DeadlineExceeded(f"{error.message}, after {last}", stage=last) from error
+
+    async def run(self, members: Sequence[Member]) -> list[Answer | Error]:
+        """Return each one's answer, or why it has none: requests for one pipeline, in one batch, now."""
+        return await self._run(members)
 
     async def aclose(self) -> None:
         """Let the requests under way end; refuse new ones."""

@@ -1,18 +1,26 @@
 """What a release says of a pipeline's precomputed answers: which version is live, what it was made from and
-for. How the answers lie in the store is in gateway/precomputed_key.py."""
+for. How the answers lie in the store is in gateway/precomputed_keys.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from registry.candidates import candidate_entity, request_key
+from registry.definitions import Application, Pipeline
+
 
 @dataclass(frozen=True, slots=True)
 class PrecomputedPart:
-    """An input that has several values among a version's answers: as it is, or by the bin it falls into."""
+    """An input that tells answers apart: as it is, or by the bin that it falls into.
+
+    `fixed` is the canonical text of its value where all answers of the version share one; it isn't in their
+    keys then. None where they differ.
+    """
 
     input: str
     bin: float | None = None
+    fixed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +28,12 @@ class PrecomputedRelease:
     """The live precomputed answers of a pipeline.
 
     `version` is in their keys. `as_of_us` is when their making began, `made_by` the release they were made
-    with: both stay what they are when later releases carry them on. `count` answers, for `entity_count`
-    different entities; each has at most `top` rows (0: one row, without a rank) and returns `features`.
+    with: both stay what they are while later releases carry them on. `count` answers, for `entity_count`
+    different keys of the request's entities; each has at most `top` rows (0: one row, without a rank) and
+    returns `features`. `key` are the inputs that tell the answers apart.
 
-    `key` are the inputs that tell the answers apart; `fixed` the other inputs, each with the canonical text
-    of the value that all answers were made with. `inputs` and `columns` are the names and types of what the
-    pipeline took and gave: a pipeline that has changed since can't use them.
+    `inputs` and `columns` are the names and types of all that the pipeline took and gave: a pipeline that has
+    changed since can't use the answers.
     """
 
     version: int
@@ -35,8 +43,44 @@ class PrecomputedRelease:
     entity_count: int
     top: int
     key: tuple[PrecomputedPart, ...]
-    fixed: Mapping[str, str] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     batch: str = ""
+
+
+def precomputed_gap(application: Application, name: str, entry: PrecomputedRelease | None) -> str:
+    """Return why a pipeline that is to give precomputed answers has none to give; empty where it has."""
+    pipeline = application.pipelines[name]
+    if pipeline.precomputed.mode == "off" or pipeline.candidates is not None:
+        return ""
+    if entry is None:
+        return f"nothing is precomputed for it: run `forebay precompute {name}`"
+    for what, was, now in (
+        ("inputs", entry.inputs, input_types(application, pipeline)),
+        ("answers", entry.columns, column_types(application, pipeline)),
+    ):
+        if dict(was) != now:
+            return (
+                f"what was precomputed for it doesn't fit any more: its {what} were {_listed(was)}, and are "
+                f"{_listed(now)}; run `forebay precompute {name}` again"
+            )
+    return ""
+
+
+def input_types(application: Application, pipeline: Pipeline) -> dict[str, str]:
+    """Return the names and types of all that a request gives."""
+    keys = {name: str(dtype) for name, dtype in request_key(application, pipeline).items()}
+    return keys | {name: str(feature.dtype) for name, feature in pipeline.request.items()}
+
+
+def column_types(application: Application, pipeline: Pipeline) -> dict[str, str]:
+    """Return the names and types of what every answer holds: the key of what is scored, and the scores."""
+    entity = candidate_entity(application, pipeline)
+    key = request_key(application, pipeline) if entity is None else application.entities[entity].key
+    model = application.models[pipeline.predict]
+    return {name: str(dtype) for name, dtype in key.items()} | dict.fromkeys(model.outputs, "float32")
+
+
+def _listed(types: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in types.items())

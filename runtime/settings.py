@@ -154,6 +154,11 @@ class GatewaySettings(Group):
     """Threads for the work that doesn't run on the event loop. More than the cores that are left over only
     make each piece of work slower."""
 
+    precomputed_wait_s: PositiveFloat = 0.005
+    """Seconds that a request of a pipeline with `precomputed: first` waits for its answer in the store, at
+    most a quarter of what its deadline leaves; then it is computed. Lower computes more while the store is
+    slow; higher leaves less time for computing after a miss."""
+
 
 class RegistrySettings(Group):
     """How a server follows what is live."""
