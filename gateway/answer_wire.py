@@ -105,7 +105,7 @@ def _origin(answer: Answer) -> pb.Provenance:
         model=runner.name,
         model_version=runner.version,
         index="" if retrieve is None else retrieve.index,
-        index_version="" if retrieve is None else retrieve.snapshot.manifest.version,
+        index_version="" if retrieve is None else retrieve.version,
         oldest_as_of_us=answer.oldest_as_of_us,
     )
 

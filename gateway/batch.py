@@ -78,7 +78,7 @@ class Member:
         if self.candidates is not None:
             return max(1, len(self.candidates.texts))
         retrieve = self.pipeline.retrieve
-        return 1 if retrieve is None else max(1, min(retrieve.k, retrieve.snapshot.index.count))
+        return 1 if retrieve is None else max(1, retrieve.most)
 
     def degrade(self, stage: str, subject: str, reason: str, action: str, count: int) -> None:
         """Report what the answer has to do without."""
@@ -104,8 +104,7 @@ class Candidates:
     texts: Sequence[str]  # n canonical keys
     member_of_row: NDArray[np.intp]  # (m,), rising
     scores: NDArray[np.float32]  # (m,) retrieval scores, NaN where they came from the request
-    positions: NDArray[np.int64] | None  # (m,) in the index; None where they came from the request
-    columns: Mapping[str, NDArray[np.generic]]  # (m,) key columns; empty where they came from the index
+    columns: Mapping[str, NDArray[np.generic]]  # (m,) key columns in the key's order; strings as objects
     rows: NDArray[np.intp] | None = None  # (m,) which of the n are left; None while all are
 
     def keep(self, kept: NDArray[np.intp]) -> None:
@@ -113,7 +112,6 @@ class Candidates:
         self.rows = kept if self.rows is None else self.rows[kept]
         self.member_of_row = self.member_of_row[kept]
         self.scores = self.scores[kept]
-        self.positions = None if self.positions is None else self.positions[kept]
         self.columns = {name: values[kept] for name, values in self.columns.items()}
 
 
@@ -144,6 +142,15 @@ class Batch:
     def row_count(self) -> int:
         """How many rows are scored: the candidates, or one per member."""
         return len(self.members) if self.candidates is None else len(self.candidates.member_of_row)
+
+    def rows_of(self, view: str) -> tuple[RowBlock, NDArray[np.intp] | None]:
+        """Return a hydrated view's rows, and which of them each scored row has; None: its own, in order."""
+        candidates = self.candidates
+        if candidates is None:
+            return self.blocks[view], None
+        if view in self.candidate_blocks:
+            return self.candidate_blocks[view], candidates.rows
+        return self.blocks[view], candidates.member_of_row
 
     @property
     def failed(self) -> bool:

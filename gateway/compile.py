@@ -11,15 +11,18 @@ from forebay.errors import Error, NotUsable
 
 from ann_index.snapshot import Snapshot
 from feature_store.codec import ViewReader
-from feature_store.schema import feature_view
+from feature_store.schema import FeatureView, feature_view
 from feature_store.types import KeyField
 from gateway.budget import Budget
+from gateway.conditions import Condition, compile_condition
 from gateway.inputs import InputField, InputSchema
 from gateway.plan import (
     CandidateKeys,
     CompiledPipeline,
     CompiledRelease,
     HydratedView,
+    IndexSearch,
+    KeyPart,
     PredictStep,
     RequestPart,
     RetrieveStep,
@@ -33,9 +36,11 @@ from gateway.precomputed_plan import precomputed_plan
 from gateway.shelf import Shelf
 from model_server.declaration import column_length, declared_inputs, declared_outputs
 from model_server.signature import check_signature
+from registry.candidates import candidate_entity
 from registry.definitions import Application, split_column
 from registry.dtypes import DType, overflows
-from registry.pipeline_definitions import HydrateView, Pipeline
+from registry.pipeline_definitions import Condition as DeclaredCondition
+from registry.pipeline_definitions import HydrateView, Pipeline, Retrieve
 from registry.plan import Plan
 from registry.precomputed import precomputed_gap
 from registry.release import Release
@@ -124,9 +129,10 @@ class _Compiler:
     def pipeline(self, name: str, definition: Pipeline) -> CompiledPipeline:
         application = self.plan.application
         used = self._used_features(definition)
+        candidates = self._candidate_keys(definition)
         hydrate = self._views(definition.hydrate, definition.degrade.hydrate, used)
         hydrate_candidates = self._views(
-            definition.hydrate_candidates, definition.degrade.hydrate_candidates, used
+            definition.hydrate_candidates, definition.degrade.hydrate_candidates, used, candidates
         )
         inputs = _input_schema(application, name, definition)
         return CompiledPipeline(
@@ -136,7 +142,7 @@ class _Compiler:
             entity_keys=_entity_keys(application, definition),
             hydrate=hydrate,
             retrieve=self._retrieve(definition),
-            candidates=self._candidate_keys(definition),
+            candidates=candidates,
             hydrate_candidates=hydrate_candidates,
             predict=self._predict(definition),
             select=self._select(definition),
@@ -150,12 +156,26 @@ class _Compiler:
         )
 
     def _used_features(self, definition: Pipeline) -> set[str]:
-        """Return what the model and the retrieval take, as "view.feature"."""
-        model = self.plan.application.models[definition.predict]
-        return {*model.columns, *(retrieve.query for retrieve in definition.retrieve)}
+        """Return what the model, the retrieval and the order take, as "view.feature".
+
+        Of a condition's features only those with a default: a value that isn't there meets no condition, and
+        is nothing that the answer does without.
+        """
+        model, select = self.plan.application.models[definition.predict], definition.select
+        used = {*model.columns, *(retrieve.query for retrieve in definition.retrieve)}
+        used.update([select.by] if select.by is not None else ())
+        return used.union(column for column in select.where if self._has_default(column))
+
+    def _has_default(self, column: str) -> bool:
+        view, feature = split_column(column)
+        return self.readers[view].features[feature].default is not None
 
     def _views(
-        self, steps: Sequence[HydrateView], rules: Mapping[str, str], used: set[str]
+        self,
+        steps: Sequence[HydrateView],
+        rules: Mapping[str, str],
+        used: set[str],
+        candidates: CandidateKeys | None = None,
     ) -> tuple[HydratedView, ...]:
         return tuple(
             HydratedView(
@@ -166,6 +186,7 @@ class _Compiler:
                 features=tuple(
                     name for name in self.readers[step.view].features if f"{step.view}.{name}" in used
                 ),
+                key=None if candidates is None else _key_parts(self.readers[step.view].view, candidates),
             )
             for step in steps
         )
@@ -173,7 +194,9 @@ class _Compiler:
     def _retrieve(self, definition: Pipeline) -> RetrieveStep | None:
         if not definition.retrieve:
             return None
-        (retrieve,) = definition.retrieve
+        return RetrieveStep(tuple(map(self._search, definition.retrieve)), Estimate())
+
+    def _search(self, retrieve: Retrieve) -> IndexSearch:
         if retrieve.index in self.broken_indexes:
             raise NotUsable(f"index {retrieve.index}: {self.broken_indexes[retrieve.index]}")
         snapshot = self.indexes[retrieve.index]
@@ -185,26 +208,23 @@ class _Compiler:
                 f"{retrieve.query} has {length}; rebuild the index"
             )
         exclude_view, exclude = split_column(retrieve.exclude) if retrieve.exclude else (None, None)
-        return RetrieveStep(
+        return IndexSearch(
             index=retrieve.index,
+            version=snapshot.manifest.version,
             snapshot=snapshot,
             query_view=view,
             query=self.readers[view].gather_spec([feature], [0]),
             k=retrieve.k,
             exclude_view=exclude_view,
             exclude=exclude,
-            estimate=Estimate(),
         )
 
     def _candidate_keys(self, definition: Pipeline) -> CandidateKeys | None:
         application = self.plan.application
-        if definition.retrieve:
-            entity = application.indexes[definition.retrieve[0].index].entity
-            return CandidateKeys(entity, _key(application, entity), from_request=False)
-        if definition.candidates is None:
+        entity = candidate_entity(application, definition)
+        if entity is None:
             return None
-        entity = application.views[definition.hydrate_candidates[0].view].entity
-        return CandidateKeys(entity, _key(application, entity), from_request=True)
+        return CandidateKeys(entity, _key(application, entity), from_request=not definition.retrieve)
 
     def _predict(self, definition: Pipeline) -> PredictStep:
         model = self.plan.application.models[definition.predict]
@@ -259,13 +279,29 @@ class _Compiler:
     def _select(self, definition: Pipeline) -> SelectStep:
         scores = self.plan.application.models[definition.predict].outputs
         by = definition.select.by or next(iter(scores))
-        return SelectStep(definition.select.top if definition.has_candidates else None, by)
+        return SelectStep(
+            top=definition.select.top if definition.has_candidates else None,
+            by=by,
+            where=tuple(self._condition(*part) for part in definition.select.where.items()),
+        )
+
+    def _condition(self, column: str, declared: DeclaredCondition) -> Condition:
+        view, feature = split_column(column)
+        return compile_condition(view, feature, self._dtype(view, feature).scalar, declared)
 
     def _is_narrowed(self, view: str, feature: str, target: DType) -> bool:
         return not target.scalar.is_float and overflows(self._dtype(view, feature).scalar, target.scalar)
 
     def _dtype(self, view: str, feature: str) -> DType:
         return self.readers[view].features[feature].dtype
+
+
+def _key_parts(view: FeatureView, candidates: CandidateKeys) -> tuple[KeyPart, ...] | None:
+    """Return where the fields of a candidates' view's key come from; None where it is the candidate's key."""
+    if view.entity == candidates.entity:
+        return None
+    own = {field.name for field in candidates.key}
+    return tuple(KeyPart(field.name, field.name in own) for field in view.key)
 
 
 def _key(application: Application, entity: str) -> tuple[KeyField, ...]:

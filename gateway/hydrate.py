@@ -14,6 +14,7 @@ from feature_store.codec import RowBlock
 from feature_store.store import OnlineStore
 from feature_store.types import Status
 from gateway.batch import Batch, Candidates
+from gateway.candidate_keys import mixed_texts
 from gateway.fallback import NOT_FOUND, settle
 from gateway.plan import HydratedView, Rule
 
@@ -41,7 +42,10 @@ async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadlin
     views, candidates = batch.pipeline.hydrate_candidates, batch.candidates
     if candidates is None:
         raise ValueError("hydrate_candidates runs after the candidates are known")
-    read = await _read(views, [candidates.texts] * len(views), store, deadline)
+    texts = [
+        candidates.texts if view.key is None else mixed_texts(batch, candidates, view.key) for view in views
+    ]
+    read = await _read(views, texts, store, deadline)
     blocks = [view.reader.decode(rows, batch.now_us) for view, rows in zip(views, read.rows, strict=True)]
     for view, block in zip(views, blocks, strict=True):
         if view.required and read.missing == NOT_FOUND:

@@ -75,7 +75,7 @@ class InputSchema:
             value = None if given is None else parse_value(given, declared)
             values[name] = self._default(declared) if value is None else value
         keys = {
-            entity: SEPARATOR.join([_key_text(name, values[name]) for name in names])
+            entity: SEPARATOR.join([key_text(name, values[name]) for name in names])
             for entity, names in self.entity_keys.items()
         }
         return Inputs(keys, values)
@@ -106,7 +106,8 @@ def parse_value(value: pb.Value, declared: InputField) -> InputValue | None:
     return None if kind is None else _PARSERS[declared.dtype.scalar](value, kind, declared)
 
 
-def _key_text(name: str, value: InputValue) -> str:
+def key_text(name: str, value: InputValue) -> str:
+    """Return the canonical text of one key field. Raises: InvalidRequest for text of a wrong length."""
     if not isinstance(value, str):
         return str(value)
     if not 1 <= len(value.encode()) <= MAX_KEY_BYTES:

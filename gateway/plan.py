@@ -15,12 +15,16 @@ from feature_store.codec import GatherSpec, ViewReader
 from feature_store.schema import FeatureView
 from feature_store.types import KeyField
 from gateway.budget import Budget
+from gateway.conditions import Condition
 from gateway.inputs import InputSchema
 from gateway.precomputed_plan import PrecomputedPlan
 from model_server.outputs import OutputColumn
 from model_server.runner import ModelRunner
 from registry.dtypes import Scalar
 from runtime.offload import Estimate
+
+RETRIEVAL_SCORE = "retrieve.score"
+"""What a pipeline says to order its rows by how close they are to what they were found with."""
 
 
 class Rule(Enum):
@@ -32,10 +36,19 @@ class Rule(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPart:
+    """One field of a candidates' view's key: from the candidate, or from the request."""
+
+    name: str
+    of_candidate: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HydratedView:
     """One view that a pipeline reads: for the request's entity, or for every candidate.
 
-    `features` are those that the model or the retrieval takes.
+    `features` are those that the answer depends on: the model, the retrieval or the order takes them. `key`
+    says how a candidate's key is made where it is not the candidate's own.
     """
 
     view: FeatureView
@@ -43,6 +56,7 @@ class HydratedView:
     rule: Rule | None
     required: bool
     features: tuple[str, ...]
+    key: tuple[KeyPart, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -50,17 +64,38 @@ class HydratedView:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrieveStep:
-    """Which index is searched, with which vector, for how many."""
+class IndexSearch:
+    """Which index is searched, with which vector, for how many, without which keys."""
 
     index: str
+    version: str
     snapshot: Snapshot
     query_view: str
     query: GatherSpec
     k: int
     exclude_view: str | None
     exclude: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveStep:
+    """One search, or several of one entity's indexes whose candidates are merged, in the file's order.
+
+    `index` and `version` name them all, with commas between. `most` is the number of candidates that one
+    request can find. `estimate` is for all of them together, per query.
+    """
+
+    searches: tuple[IndexSearch, ...]
     estimate: Estimate
+    index: str = field(init=False)
+    version: str = field(init=False)
+    most: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        most = sum(min(search.k, search.snapshot.index.count) for search in self.searches)
+        object.__setattr__(self, "index", ",".join(search.index for search in self.searches))
+        object.__setattr__(self, "version", ",".join(search.version for search in self.searches))
+        object.__setattr__(self, "most", most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +161,14 @@ class PredictStep:
 
 @dataclass(frozen=True, slots=True)
 class SelectStep:
-    """How many rows are answered, ordered by which score. `top` is None when one row is scored."""
+    """Which rows are answered, how many, and in which order. `top` is None when one row is scored.
+
+    `by` is a score's name, "retrieve.score" or "view.feature"; a score's name has no dot.
+    """
 
     top: int | None
     by: str
+    where: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from gateway.assemble import assemble
 from gateway.batch import Answer, Batch, Member
 from gateway.hydrate import hydrate, hydrate_candidates
 from gateway.kept_answer import Recalled
+from gateway.narrow import narrow
 from gateway.precomputed import Precomputed
 from gateway.retrieve import request_candidates, retrieve
 from gateway.run_model import run_model
@@ -110,6 +111,8 @@ class Predictor:
             request_candidates(batch)
         if pipeline.hydrate_candidates:
             await self._step(batch, "hydrate_candidates", partial(hydrate_candidates, batch, self._store))
+        if pipeline.select.where:
+            narrow(batch)
         await self._step(batch, "assemble", partial(assemble, batch))
         await self._step(batch, "predict", partial(run_model, batch, self._offload))
         await self._step(batch, "select", partial(select, batch))

@@ -1,9 +1,11 @@
-"""Step 4, retrieve: search the index with each member's vector, all members in one call."""
+"""Step 4, retrieve: search each index with each member's vector, all members in one call per index. What
+several searches find is merged (`merge.py`)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -14,29 +16,40 @@ from ann_index.queries import are_searchable, is_in_range
 from ann_index.types import Metric, Neighbours
 from feature_store.codec import RowBlock
 from feature_store.types import NO_VALUE
-from gateway.batch import Batch, Candidates
-from gateway.plan import RetrieveStep
+from gateway.batch import Batch, Candidates, Member
+from gateway.fallback import NOT_FOUND
+from gateway.merge import Found, merged
+from gateway.plan import IndexSearch, RetrieveStep
 from registry.columns import VariableLists
+from registry.key_text import integer_texts
 from runtime.offload import Offload
 
 
 async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
-    """Fill in `batch.candidates` with each member's neighbours, closest first.
+    """Fill in `batch.candidates` with what each member's searches find.
 
-    A member whose query vector is missing fails with NotUsable naming the view; the others go on.
+    A member that has no vector for one of several searches is answered from the others, and told so; one that
+    has none at all fails (`_refuse_without_vector`), and the others go on.
+    Cost: one call per index; with one search, nothing is merged or sorted.
     """
-    step = batch.pipeline.retrieve
-    if step is None:
+    step, keys = batch.pipeline.retrieve, batch.pipeline.candidates
+    if step is None or keys is None:
         raise ValueError("retrieve runs only in a pipeline that declares it")
-    queries = _queries(batch, step)
-    asking = np.array([place for place, member in enumerate(batch.members) if member.error is None])
-    if not len(asking):
+    queries = [_queries(batch, search) for search in step.searches]
+    _settle_without_vector(batch, step, [query.absent for query in queries])
+    going = np.array([place for place, member in enumerate(batch.members) if member.error is None], np.intp)
+    if not len(going):
         return
-    if len(asking) < len(queries):
-        queries = queries[asking]
-    search = partial(step.snapshot.index.search, queries, step.k, _excluded(batch, step, asking))
-    found = await offload.run(step.estimate, len(asking), deadline, search)
-    batch.candidates = _flatten(found, asking, step)
+    asked = [_asked(batch, *part, going) for part in zip(step.searches, queries, strict=True)]
+    asked = [search for search in asked if len(search.members)]
+    count = sum([len(search.members) for search in asked])
+    found = await offload.run(step.estimate, count, deadline, lambda: [search.run() for search in asked])
+    (field,) = keys.key
+    if len(asked) == 1:
+        batch.candidates = _only(asked[0], found[0], field.name)
+    else:
+        parts = [_found(*part) for part in zip(asked, found, strict=True)]
+        batch.candidates = merged(parts, field.name)
 
 
 def request_candidates(batch: Batch) -> None:
@@ -47,7 +60,6 @@ def request_candidates(batch: Batch) -> None:
         texts=[text for candidates in given if candidates is not None for text in candidates.texts],
         member_of_row=np.repeat(np.arange(len(counts)), counts),
         scores=np.full(sum(counts), np.nan, np.float32),
-        positions=None,
         columns=_concatenated([candidates.columns for candidates in given if candidates is not None]),
     )
 
@@ -57,28 +69,80 @@ def _concatenated(tables: Sequence[Mapping[str, NDArray[np.generic]]]) -> dict[s
     return {name: np.concatenate([table[name] for table in tables]) for name in names}
 
 
-def _queries(batch: Batch, step: RetrieveStep) -> NDArray[np.float32]:
-    """Return (members, dimension) float32, and fail the members whose vector is missing."""
-    queries = np.empty((len(batch.members), step.snapshot.index.dimension), np.float32)
-    batch.blocks[step.query_view].gather(step.query, queries)
-    metric = step.snapshot.index.metric
-    if metric is Metric.COSINE or not is_in_range(queries):
-        for index in np.flatnonzero(~are_searchable(queries, metric)).tolist():
-            member = batch.members[index]
-            if member.error is None:
-                member.error = NotUsable(
-                    f"view {step.query_view} has no vector to search index {step.index} with for this entity"
-                )
-    return queries
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    """Every member's vector for one search, (members, dimension) float32, and who has none; None: all do."""
+
+    vectors: NDArray[np.float32]
+    absent: NDArray[np.bool_] | None
 
 
-def _excluded(batch: Batch, step: RetrieveStep, asking: NDArray[np.intp]) -> list[NDArray[np.int64]] | None:
-    if step.exclude_view is None or step.exclude is None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One search as it is run: for (a,) members with (a, dimension) vectors, without excluded positions."""
+
+    search: IndexSearch
+    members: NDArray[np.intp]
+    vectors: NDArray[np.float32]
+    exclude: list[NDArray[np.int64]] | None
+
+    def run(self) -> Neighbours:
+        return self.search.snapshot.index.search(self.vectors, self.search.k, self.exclude)
+
+
+def _queries(batch: Batch, search: IndexSearch) -> _Queries:
+    index = search.snapshot.index
+    vectors = np.empty((len(batch.members), index.dimension), np.float32)
+    batch.blocks[search.query_view].gather(search.query, vectors)
+    if index.metric is not Metric.COSINE and is_in_range(vectors):
+        return _Queries(vectors, None)
+    absent = ~are_searchable(vectors, index.metric)
+    return _Queries(vectors, absent if absent.any() else None)
+
+
+def _settle_without_vector(
+    batch: Batch, step: RetrieveStep, absent: Sequence[NDArray[np.bool_] | None]
+) -> None:
+    """Settle what becomes of the members that have no vector for a search."""
+    lacking = [
+        (search.query_view, mask)
+        for search, mask in zip(step.searches, absent, strict=True)
+        if mask is not None
+    ]
+    if not lacking:
+        return
+    for index in np.flatnonzero(np.any([mask for _, mask in lacking], axis=0)).tolist():
+        member = batch.members[index]
+        views = Counter(view for view, mask in lacking if mask[index])
+        if member.error is not None:
+            continue
+        if views.total() == len(step.searches):
+            _refuse_without_vector(member, step)
+            continue
+        for view, count in views.items():
+            member.degrade("retrieve", view, NOT_FOUND, "FALLBACK", count)
+
+
+def _refuse_without_vector(member: Member, step: RetrieveStep) -> None:
+    """End a member that has nothing to search with."""
+    views = " and ".join(dict.fromkeys(search.query_view for search in step.searches))
+    indexes = " and ".join(dict.fromkeys(search.index for search in step.searches))
+    member.error = NotUsable(f"view {views} has no vector to search index {indexes} with for this entity")
+
+
+def _asked(batch: Batch, search: IndexSearch, queries: _Queries, going: NDArray[np.intp]) -> _Asked:
+    members = going if queries.absent is None else going[~queries.absent[going]]
+    vectors = queries.vectors if len(members) == len(queries.vectors) else queries.vectors[members]
+    return _Asked(search, members, vectors, _excluded(batch, search, members))
+
+
+def _excluded(batch: Batch, search: IndexSearch, members: NDArray[np.intp]) -> list[NDArray[np.int64]] | None:
+    if search.exclude_view is None or search.exclude is None:
         return None
-    values = _lists(batch.blocks[step.exclude_view], step.exclude)
-    offsets, keys = values.offsets, step.snapshot.keys
+    values = _lists(batch.blocks[search.exclude_view], search.exclude)
+    offsets, keys = values.offsets, search.snapshot.keys
     excluded = []
-    for index in asking:
+    for index in members:
         positions = keys.positions(values.values[offsets[index] : offsets[index + 1]])
         excluded.append(positions[positions >= 0])
     return excluded
@@ -95,18 +159,35 @@ def _lists(block: RowBlock, feature: str) -> VariableLists:
     return VariableLists(array[known].reshape(-1), np.concatenate(([0], np.cumsum(lengths))))
 
 
-def _flatten(found: Neighbours, asking: NDArray[np.intp], step: RetrieveStep) -> Candidates:
-    if found.positions[:, -1].min() >= 0:  # padding comes last: there is none
-        positions, scores = found.positions.reshape(-1), found.scores.reshape(-1)
-        member_of_row = np.repeat(asking, found.positions.shape[1])
+def _only(asked: _Asked, found: Neighbours, field: str) -> Candidates:
+    """Return what the only search found, closest first."""
+    positions, member_of_row, scores = _flattened(asked, found)
+    keys = asked.search.snapshot.keys
+    values = keys.values(positions)
+    if isinstance(values, list):
+        texts, column = keys.texts_of(positions), np.array(values, object)
     else:
-        valid = found.positions >= 0
-        positions, scores = found.positions[valid], found.scores[valid]
-        member_of_row = np.repeat(asking, valid.sum(axis=1))
-    return Candidates(
-        texts=step.snapshot.keys.texts_of(positions),
-        member_of_row=member_of_row,
-        scores=scores,
-        positions=positions,
-        columns={},
-    )
+        texts, column = integer_texts(values.tolist()), values
+    return Candidates(texts=texts, member_of_row=member_of_row, scores=scores, columns={field: column})
+
+
+def _found(asked: _Asked, found: Neighbours) -> Found:
+    positions, member_of_row, scores = _flattened(asked, found)
+    values = asked.search.snapshot.keys.values(positions)
+    keys = np.array(values, object) if isinstance(values, list) else values
+    return Found(keys, member_of_row, scores)
+
+
+def _flattened(
+    asked: _Asked, found: Neighbours
+) -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.float32]]:
+    """Return positions, members and scores of all rows, without the padding."""
+    members = asked.members
+    if found.positions[:, -1].min() >= 0:  # padding comes last: there is none
+        return (
+            found.positions.reshape(-1),
+            np.repeat(members, found.positions.shape[1]),
+            found.scores.reshape(-1),
+        )
+    valid = found.positions >= 0
+    return found.positions[valid], np.repeat(members, valid.sum(axis=1)), found.scores[valid]

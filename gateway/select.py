@@ -1,12 +1,16 @@
-"""Step 8, select: order each member's rows by score, cut, and give back the columns that were asked for."""
+"""Step 8, select: order each member's rows, cut, and give back the columns that were asked for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from forebay.deadline import Deadline
 from numpy.typing import NDArray
 
-from gateway.batch import Answer, AnswerColumn, Batch, Candidates, Member
+from feature_store.types import NO_VALUE
+from gateway.batch import Answer, AnswerColumn, Batch, Member
+from gateway.plan import RETRIEVAL_SCORE
 from registry.dtypes import Scalar
 
 
@@ -19,40 +23,63 @@ async def select(batch: Batch, deadline: Deadline) -> None:
         starts = [0, batch.row_count]
     else:
         starts = np.searchsorted(batch.candidates.member_of_row, np.arange(count + 1)).tolist()
+    ranking = _ranking(batch)
     batch.answers = [
-        None if member.error is not None else _answer(batch, index, starts[index], starts[index + 1])
+        None if member.error is not None else _answer(batch, ranking, index, starts[index], starts[index + 1])
         for index, member in enumerate(batch.members)
     ]
 
 
-def _answer(batch: Batch, index: int, start: int, stop: int) -> Answer:
+def _ranking(batch: Batch) -> NDArray[np.generic] | None:
+    """Return a number per scored row, (rows,): the less, the better; NaN comes last. None: one row each."""
+    candidates, by = batch.candidates, batch.pipeline.select.by
+    if candidates is None:
+        return None
+    if by in batch.outputs:
+        return -batch.outputs[by]
+    if by == RETRIEVAL_SCORE:
+        return -candidates.scores
+    view, feature = by.split(".", 1)
+    block, rows = batch.rows_of(view)
+    column = block.column(feature)
+    ranking = _descending(np.asarray(column.values), np.isin(column.statuses, NO_VALUE))
+    return ranking if rows is None else ranking[rows]
+
+
+def _descending(values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.generic]:
+    """Return what ascends where the values descend, NaN where they are missing."""
+    if values.dtype.kind == "f":
+        return np.asarray(np.where(missing, np.nan, -values))
+    falling: NDArray[np.generic] = ~values  # unlike a negative, of every integer
+    if not missing.any():
+        return falling
+    ranks = np.unique(falling, return_inverse=True)[1]  # as floats, integers above 2**53 would be one
+    return np.asarray(np.where(missing, np.nan, ranks))
+
+
+def _answer(batch: Batch, ranking: NDArray[np.generic] | None, index: int, start: int, stop: int) -> Answer:
     member = batch.members[index]
-    order = _order(batch, start, stop)[: member.top]  # (top,) scored rows, best first
+    order = _order(batch, ranking, start, stop)[: member.top]  # (top,) scored rows, best first
     return Answer(
         member=member,
         entities=_entities(batch, member, order),
         scores=[AnswerColumn(name, values[order], Scalar.FLOAT32) for name, values in batch.outputs.items()],
-        features=[_feature(batch, index, order, reference) for reference in member.return_features],
+        features=[_feature(batch, order, reference) for reference in member.return_features],
         oldest_as_of_us=member.oldest_as_of_us,
     )
 
 
-def _order(batch: Batch, start: int, stop: int) -> NDArray[np.intp]:
-    """Return the rows by descending score, ties by key, a score that is NaN last."""
-    if batch.candidates is None:
+def _order(batch: Batch, ranking: NDArray[np.generic] | None, start: int, stop: int) -> NDArray[np.intp]:
+    """Return the rows as they rank, ties by key, those without a rank last."""
+    if ranking is None or batch.candidates is None:
         return np.arange(start, stop)
-    descending = -batch.outputs[batch.pipeline.select.by][start:stop]
-    order = descending.argsort(kind="stable")
-    ranked = descending[order]
-    if (ranked[1:] == ranked[:-1]).any() or np.isnan(ranked[-1:]).any():
-        keys = [column[start:stop] for column in _tie_breakers(batch.candidates)]
-        order = np.lexsort((*reversed(keys), descending))
+    own = ranking[start:stop]
+    order = own.argsort(kind="stable")
+    ranked = own[order]
+    if (ranked[1:] == ranked[:-1]).any() or (ranked[-1:] != ranked[-1:]).any():  # a tie, or NaN
+        keys = [column[start:stop] for column in batch.candidates.columns.values()]
+        order = np.lexsort((*reversed(keys), own))
     return order + start if start else order
-
-
-def _tie_breakers(candidates: Candidates) -> list[NDArray[np.generic]]:
-    # Positions in an index rise with its keys.
-    return list(candidates.columns.values()) if candidates.positions is None else [candidates.positions]
 
 
 def _entities(batch: Batch, member: Member, order: NDArray[np.intp]) -> list[AnswerColumn]:
@@ -63,28 +90,19 @@ def _entities(batch: Batch, member: Member, order: NDArray[np.intp]) -> list[Ans
             AnswerColumn(field.name, _single(member.inputs.values[field.name]), field.dtype.scalar)
             for field in pipeline.entity_keys
         ]
-    if candidates.positions is None or pipeline.retrieve is None:
-        return [
-            AnswerColumn(field.name, candidates.columns[field.name][order], field.dtype.scalar)
-            for field in pipeline.candidates.key
-        ]
-    (field,) = pipeline.candidates.key
-    values = pipeline.retrieve.snapshot.keys.values(candidates.positions[order])
-    return [AnswerColumn(field.name, values, field.dtype.scalar)]
+    return [
+        AnswerColumn(field.name, candidates.columns[field.name][order], field.dtype.scalar)
+        for field in pipeline.candidates.key
+    ]
 
 
 def _single(value: object) -> NDArray[np.generic] | list[str]:
     return [value] if isinstance(value, str) else np.array([value])
 
 
-def _feature(batch: Batch, index: int, order: NDArray[np.intp], reference: str) -> AnswerColumn:
+def _feature(batch: Batch, order: NDArray[np.intp], reference: str) -> AnswerColumn:
     """Return one feature of the ranked rows as the model saw it, and its statuses."""
     view, feature = reference.split(".", 1)
-    if view in batch.candidate_blocks and batch.candidates is not None:
-        block = batch.candidate_blocks[view]
-        rows = order if batch.candidates.rows is None else batch.candidates.rows[order]
-    else:
-        block = batch.blocks[view]
-        rows = np.full(len(order), index)
-    column = block.column(feature).take(rows)
+    block, rows = batch.rows_of(view)
+    column = block.column(feature).take(order if rows is None else rows[order])
     return AnswerColumn(reference, column.values, batch.pipeline.returnable[reference], column.statuses)

@@ -29,19 +29,6 @@ def candidate_entity(application: Application, pipeline: Pipeline) -> str | None
     return None
 
 
-def mixes_keys(application: Application, pipeline: Pipeline, view: str) -> bool:
-    """Return whether the key of a candidates' view takes fields of the request and of the candidate."""
-    entity = candidate_entity(application, pipeline)
-    definition = application.views.get(view)
-    if entity is None or definition is None or definition.entity == entity:
-        return False
-    if not {entity, definition.entity} <= set(application.entities):
-        return False
-    given = request_key(application, pipeline)
-    key = application.entities[definition.entity].key
-    return not covers(given, key) and covers({**given, **application.entities[entity].key}, key)
-
-
 def request_key(application: Application, pipeline: Pipeline) -> dict[str, DType]:
     """Return the key fields that the request gives: those of the pipeline's entities, each once."""
     return {

@@ -3,14 +3,19 @@ caching are in `pipeline_policy_checks.py`."""
 
 from __future__ import annotations
 
+import re
+
 from registry.candidates import candidate_entity, covers, request_key
 from registry.constants import mismatch
 from registry.data_checks import check_input_dtype
 from registry.definitions import Condition, HydrateView, Index, Pipeline, Retrieve, split_column
 from registry.dtypes import DType, Scalar
+from registry.fields import COLUMN_PATTERN
 from registry.pipeline_policy_checks import check_policies
 from registry.problems import FilePath, suggestion
 from registry.scope import RESERVED_VIEWS, Scope
+
+_COLUMN = re.compile(COLUMN_PATTERN)
 
 
 def check_pipelines(scope: Scope) -> None:
@@ -112,6 +117,32 @@ class _PipelineCheck:
             index = self.application.indexes[retrieve.index] if known else None
             self._check_query(path, retrieve, index)
             self._check_exclude(path, retrieve, index)
+            self._check_same_entity(path, retrieve, index)
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
+        """Warn where scores that don't compare are ranked or given to the model together."""
+        model = self.application.models.get(self.pipeline.predict)
+        used = {*(() if model is None else model.columns), self.pipeline.select.by}
+        indexes = (self.application.indexes.get(retrieve.index) for retrieve in self.pipeline.retrieve)
+        metrics = dict.fromkeys(index.metric for index in indexes if index is not None)
+        if len(metrics) > 1 and "retrieve.score" in used:
+            self.scope.report(
+                (*self.path, "retrieve"),
+                f"retrieve.score is the best of scores by {' and '.join(metrics)}, which don't compare",
+                "warning",
+            )
+
+    def _check_same_entity(self, path: FilePath, retrieve: Retrieve, index: Index | None) -> None:
+        """Candidates of several retrieves are merged by key, so they are of one entity."""
+        first = self.pipeline.retrieve[0].index
+        other = self.application.indexes.get(first)
+        if index is not None and other is not None and index.entity != other.entity:
+            self.scope.report(
+                (*path, "index"),
+                f"index {retrieve.index!r} is of entity {index.entity!r}, {first!r} of {other.entity!r}: "
+                "what a pipeline retrieves is of one entity",
+            )
 
     def _check_query(self, path: FilePath, retrieve: Retrieve, index: Index | None) -> None:
         where = (*path, "query")
@@ -244,9 +275,11 @@ class _PipelineCheck:
 
     def _check_order(self, by: str, scores: list[str]) -> None:
         where = (*self.path, "select", "by")
-        if by == "retrieve.score" and self.pipeline.retrieve:
+        if by == "retrieve.score":
+            if not self.pipeline.retrieve and not self._broken("retrieve"):
+                self.scope.report(where, "the pipeline retrieves nothing")
             return
-        if "." not in by:
+        if not _COLUMN.fullmatch(by):
             self.scope.report(where, f"unknown score {by!r}: {suggestion(by, scores)}")
             return
         dtype = self._read_column(by, where)
@@ -256,9 +289,13 @@ class _PipelineCheck:
     def _read_column(self, column: str, path: FilePath) -> DType | None:
         """Return the type of a feature that the pipeline reads; report one that it doesn't read."""
         view, _ = split_column(column)
-        dtype = self.scope.column(column, path) if view not in RESERVED_VIEWS else None
+        if view in RESERVED_VIEWS:
+            self.scope.report(path, f"{column} is no feature of a view: name one that the pipeline hydrates")
+            return None
+        dtype = self.scope.column(column, path)
         broken = self._broken("hydrate") or self._broken("hydrate_candidates")
-        if dtype is not None and view not in self.hydrated | self.candidate_views and not broken:
+        known = dtype is not None or "/" in view
+        if known and view not in self.hydrated | self.candidate_views and not broken:
             self.scope.report(path, f"view {view!r} is not hydrated by this pipeline")
         return dtype
 

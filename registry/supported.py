@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.candidates import mixes_keys
 from registry.definitions import Pipeline
 from registry.problems import FilePath
 from registry.scope import Scope
@@ -33,25 +32,15 @@ def _refused(scope: Scope) -> Iterator[tuple[FilePath, str]]:
                     where = ("models", name, "inputs", key, "columns", str(place))
                     yield where, "views of another application are"
     for name, pipeline in application.pipelines.items():
-        for path, what in _refused_in(scope, pipeline):
+        for path, what in _refused_in(pipeline):
             yield ("pipelines", name, *path), what
 
 
-def _refused_in(scope: Scope, pipeline: Pipeline) -> Iterator[tuple[FilePath, str]]:
-    application = scope.application
+def _refused_in(pipeline: Pipeline) -> Iterator[tuple[FilePath, str]]:
     for stage in ("hydrate", "hydrate_candidates"):
         for place, step in enumerate(getattr(pipeline, stage)):
             if "/" in step.view:
                 yield (stage, str(place)), "views of another application are"
-    for place, step in enumerate(pipeline.hydrate_candidates):
-        if mixes_keys(application, pipeline, step.view):
-            yield ("hydrate_candidates", str(place)), "keys that mix request and candidate fields are"
-    if len(pipeline.retrieve) > 1:
-        yield ("retrieve",), "several retrieves are"
-    if pipeline.select.where:
-        yield ("select", "where"), "filters are"
-    if pipeline.select.by is not None and "." in pipeline.select.by:
-        yield ("select", "by"), "an order by something else than a score is"
 
 
 def _without_effect(scope: Scope) -> Iterator[tuple[FilePath, str]]:

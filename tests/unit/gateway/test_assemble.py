@@ -91,7 +91,7 @@ async def test_a_stored_integer_that_the_model_cannot_hold_fails_the_members_tha
     part = ViewPart("wide", of_candidate, view.gather_spec(["number"], [0]), ("number",))
     batch = batch_of(application, TensorPlan("x", np.dtype(np.int32), 1, (part,), (), ()), [0, 0, 0, 0])
     if of_candidate:  # two rows of the first member, one each of the second and third
-        batch.candidates = Candidates([], np.array([0, 0, 1, 3]), np.zeros(4, np.float32), None, {})
+        batch.candidates = Candidates([], np.array([0, 0, 1, 3]), np.zeros(4, np.float32), {})
         batch.candidate_blocks["wide"] = block
     else:
         batch.blocks["wide"] = block

@@ -14,7 +14,7 @@ from ann_index.snapshot import Manifest, Snapshot
 from ann_index.types import Metric
 from feature_store.types import KeyField
 from gateway.batch import Answer
-from gateway.plan import CandidateKeys, RetrieveStep
+from gateway.plan import CandidateKeys, IndexSearch, RetrieveStep
 from registry.dtypes import DType
 from runtime.offload import Estimate
 from tests.support.compiled_application import CompiledApplication
@@ -26,16 +26,17 @@ COUNT = 5
 def searching(application: CompiledApplication) -> CompiledApplication:
     """The application with a pipeline that finds all of the keys 0 to 4 but for `profile.children`."""
     index = ExactIndex(np.arange(COUNT, dtype=np.float32)[:, np.newaxis], Metric.INNER_PRODUCT)
-    step = RetrieveStep(
+    search = IndexSearch(
         index="numbers",
+        version="1",
         snapshot=Snapshot(cast(Manifest, None), cast(FaissIndex, index), IntegerKeys(np.arange(COUNT))),
         query_view="now",
         query=application.release.reader("now").gather_spec(["clicks"], [0]),
         k=10_000,
         exclude_view="profile",
         exclude="children",
-        estimate=Estimate(),
     )
+    step = RetrieveStep((search,), Estimate())
     key = KeyField("number", DType.parse("int64"))
     pipeline = replace(
         application.release.pipeline("no_rule"),

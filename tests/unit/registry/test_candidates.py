@@ -51,7 +51,7 @@ def test_composite_key_is_covered_when_request_and_candidate_give_its_fields() -
     mixed = application(["user"], "affinity", "movie")
 
     assert entity_of(mixed) == "movie"
-    assert messages(mixed) == ["keys that mix request and candidate fields are not supported by this version"]
+    assert messages(mixed) == []
 
 
 def test_candidates_are_of_the_composite_entity_when_only_it_is_read() -> None:

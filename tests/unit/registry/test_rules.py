@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from registry.application_file import parse_application
 from tests.support.application_texts import FILES, MOVIES, changed, problems
 
 PIPELINE = "pipelines.movies_for_user"
 TWO_RETRIEVES = (
     "retrieve: [{index: movies, query: user_taste.embedding, k: 1}, "
-    "{index: movies, query: user_taste.embedding, k: 2}]"
+    "{index: others, query: user_taste.embedding, k: 2}]"
 )
 
 DATA_RULES = {
@@ -360,11 +361,65 @@ PIPELINE_RULES = {
         f"{PIPELINE}.select",
         "name one of score, other",
     ),
-    "filter that isn't supported": (
+    "order by the score of no search": (
+        "retrieve: {index: movies, query: user_taste.embedding, k: 100, exclude: user_taste.seen}",
+        "candidates: request",
+        f"{PIPELINE}.select.by",
+        "the pipeline retrieves nothing",
+    ),
+    "order by an input": (
         "by: score}",
-        "by: score, where: {movie_profile.year: {gte: 1990}}}",
-        f"{PIPELINE}.select.where",
-        "not supported by this version",
+        "by: request.hour}",
+        f"{PIPELINE}.select.by",
+        "request.hour is no feature of a view",
+    ),
+    "order by what isn't a column": (
+        "by: score}",
+        "by: movie_profile.year.x}",
+        f"{PIPELINE}.select.by",
+        "unknown score 'movie_profile.year.x'",
+    ),
+    "filter by the score of a search": (
+        "by: score}",
+        "by: score, where: {retrieve.score: {gte: 1990}}}",
+        f"{PIPELINE}.select.where.retrieve.score",
+        "retrieve.score is no feature of a view",
+    ),
+    "filter of a view that isn't read": (
+        "by: score}",
+        "by: score, where: {movie_trend.mean: {gte: 1990}}}",
+        f"{PIPELINE}.select.where.movie_trend.mean",
+        "unknown view 'movie_trend'",
+    ),
+    "filter of another application's view": (
+        "by: score}",
+        "by: score, where: {people/user_home.year: {gte: 1990}}}",
+        f"{PIPELINE}.select.where.people/user_home.year",
+        "is not hydrated by this pipeline",
+    ),
+    "filter of a list": (
+        "by: score}",
+        "by: score, where: {movie_profile.genres: {gte: 1990}}}",
+        f"{PIPELINE}.select.where.movie_profile.genres",
+        "a condition needs a single value",
+    ),
+    "filter that says nothing": (
+        "by: score}",
+        "by: score, where: {movie_profile.year: {}}}",
+        f"{PIPELINE}.select.where.movie_profile.year",
+        "give one of eq, ne, gt, gte, lt, lte, in",
+    ),
+    "filter by an unknown comparison": (
+        "by: score}",
+        "by: score, where: {movie_profile.year: {above: 1990}}}",
+        f"{PIPELINE}.select.where.movie_profile.year.above",
+        "unknown key",
+    ),
+    "filter by members of another type": (
+        "by: score}",
+        "by: score, where: {movie_profile.title: {in: [a, 3]}}}",
+        f"{PIPELINE}.select.where.movie_profile.title.in",
+        "must be a string, not 3",
     ),
     "filter of another type": (
         "by: score}",
@@ -423,12 +478,6 @@ PIPELINE_RULES = {
         "{name: {bin: width}}",
     ),
     "unknown precomputed": ("precomputed: fallback", "precomputed: on", f"{PIPELINE}.precomputed", "'first'"),
-    "several retrieves": (
-        "retrieve: {index: movies, query: user_taste.embedding, k: 100, exclude: user_taste.seen}",
-        TWO_RETRIEVES,
-        f"{PIPELINE}.retrieve",
-        "several retrieves are not supported",
-    ),
     "view of another application": (
         "hydrate: [user_taste]",
         "hydrate: [user_taste, people/user_home]",
@@ -448,6 +497,8 @@ def test_mistake_is_named_when_a_rule_of_a_pipeline_is_broken(name: str) -> None
     text = MOVIES
     if name == "several scores and no order":
         text = changed("{score: probability}", "{score: probability, other: 'p[1]'}")
+    if name == "order by the score of no search":
+        text = changed("by: score}", "by: retrieve.score}")
     check(*PIPELINE_RULES[name], text=text)
 
 
@@ -475,6 +526,40 @@ def test_pipeline_is_right_when_its_entities_share_a_field_of_one_type() -> None
     text = changed("entities:\n", "entities:\n  visit: {key: {user_id: int64, visit_id: string}}\n")
 
     assert problems(changed("entities: [user]", "entities: [user, visit]", text)) == []
+
+
+def two_retrieves(indexes: str) -> str:
+    """Return the application with a second index, and a pipeline that searches both."""
+    text = changed("indexes:\n", f"indexes:\n  {indexes}\n")
+    return changed(
+        "retrieve: {index: movies, query: user_taste.embedding, k: 100, exclude: user_taste.seen}",
+        TWO_RETRIEVES,
+        text,
+    )
+
+
+def test_indexes_of_a_pipeline_are_of_one_entity() -> None:
+    right = "others: {entity: movie, vector: movie_profile.embedding, metric: inner_product}"
+    wrong = "others: {entity: user, vector: user_taste.embedding, metric: inner_product}"
+
+    assert problems(two_retrieves(right)) == []
+    text = two_retrieves(wrong)
+    [problem] = problems(text)
+
+    assert problem.path == f"{PIPELINE}.retrieve.1.index"
+    assert problem.message == (
+        "index 'others' is of entity 'user', 'movies' of 'movie': what a pipeline retrieves is of one entity"
+    )
+    assert "index: others" in text.splitlines()[problem.line - 1]
+
+
+def test_scores_of_two_metrics_are_warned_of_where_they_are_used() -> None:
+    text = two_retrieves("others: {entity: movie, vector: movie_profile.embedding, metric: l2}")
+
+    _, warnings = parse_application(text.encode())
+    messages = [warning.message for warning in warnings if warning.path == f"{PIPELINE}.retrieve"]
+
+    assert messages == ["retrieve.score is the best of scores by inner_product and l2, which don't compare"]
 
 
 def check(old: str, new: str, path: str, message: str, text: str = MOVIES) -> None:
