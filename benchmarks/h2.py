@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,6 +22,7 @@ FRAME_BYTES = 16_384
 _HEADER = struct.Struct(">HBBBL")  # length (16 + 8 bits), type, flags, stream
 _PREFIX_BYTES = 5
 _FIRST_DYNAMIC = 62
+_CANCEL = struct.pack(">L", 8)
 _NO_MESSAGE = b"grpc-message\x00"
 
 
@@ -36,8 +37,8 @@ class HeaderBlocks:
     rest: bytes
 
 
-def header_blocks(path: str, timeout: str) -> HeaderBlocks:
-    """Return the blocks of calls to `path` with a `grpc-timeout`."""
+def header_blocks(path: str, timeout: str, metadata: Mapping[str, str] | None = None) -> HeaderBlocks:
+    """Return the blocks of calls to `path` with a `grpc-timeout`, and metadata that all of them carry."""
     fields = (
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -46,6 +47,7 @@ def header_blocks(path: str, timeout: str) -> HeaderBlocks:
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
         (b"grpc-timeout", timeout.encode()),
+        *((name.encode(), value.encode()) for name, value in (metadata or {}).items()),
     )
     literals = b"".join(b"\x40" + _text(name) + _text(value) for name, value in fields)
     newest_last = range(_FIRST_DYNAMIC + len(fields) - 1, _FIRST_DYNAMIC - 1, -1)
@@ -76,22 +78,28 @@ class Connection(asyncio.Protocol):
     that none will any more.
 
     `ok`: a message came, and trailers without an error's text (gRPC for Python sends an empty one on success,
-    and forebay's errors all have one). A call that the peer's window has no room for waits for it.
+    and forebay's errors all have one). A call that the peer's window has no room for waits for it. `on_data`,
+    where given, gets each piece of an answer as it comes.
     """
 
     def __init__(
-        self, blocks: HeaderBlocks, on_end: Callable[[int, bool], None], on_lost: Callable[[str], None]
+        self,
+        blocks: HeaderBlocks,
+        on_end: Callable[[int, bool], None],
+        on_lost: Callable[[str], None],
+        on_data: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self._block = blocks.first
         self._later_block = blocks.rest
         self._on_end = on_end
         self._on_lost = on_lost
+        self._on_data = on_data
         self._buffer = b""
         self._next = 1
         self._answered: dict[int, int] = {}
         self._received = 0
         self._window = FIRST_WINDOW_BYTES
-        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._waiting: deque[tuple[int, bytes, int]] = deque()
         self._closing = False
         self._transport: asyncio.Transport
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -113,11 +121,20 @@ class Connection(asyncio.Protocol):
         frames = frame(HEADERS, END_HEADERS, stream, self._block) + frame(DATA, END_STREAM, stream, message)
         self._block = self._later_block
         if self._waiting or len(message) > self._window:
-            self._waiting.append((frames, len(message)))
+            self._waiting.append((stream, frames, len(message)))
         else:
             self._window -= len(message)
             self._transport.write(frames)
         return stream
+
+    def cancel(self, stream: int) -> None:
+        """Give a call up, as gRPC's clients do at its deadline; what still comes of it is not reported."""
+        self._answered.pop(stream, None)
+        for waiting in self._waiting:
+            if waiting[0] == stream:
+                self._waiting.remove(waiting)
+                return
+        self._transport.write(frame(RST_STREAM, 0, stream, _CANCEL))
 
     def close(self) -> None:
         """Hang up."""
@@ -134,6 +151,8 @@ class Connection(asyncio.Protocol):
                 break
             if kind == DATA:
                 self._data(stream, end - start - 9)
+                if self._on_data is not None:
+                    self._on_data(stream, buffer[start + 9 : end])
             elif kind == HEADERS:
                 if flags & END_STREAM:
                     answered_bytes = self._answered.pop(stream, 0)
@@ -174,8 +193,8 @@ class Connection(asyncio.Protocol):
             self.ready.set_result(None)
 
     def _send_waiting(self) -> None:
-        while self._waiting and self._waiting[0][1] <= self._window:
-            frames, size = self._waiting.popleft()
+        while self._waiting and self._waiting[0][2] <= self._window:
+            _, frames, size = self._waiting.popleft()
             self._window -= size
             self._transport.write(frames)
 

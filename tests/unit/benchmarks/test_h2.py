@@ -132,3 +132,24 @@ async def test_the_loss_is_told_once_when_the_server_goes_away(calls: Calls) -> 
 def test_a_request_is_refused_when_it_needs_two_frames() -> None:
     with pytest.raises(ValueError, match="at most"):
         body(bytes(16_384))
+
+
+async def test_a_call_that_is_given_up_is_reset_when_it_was_sent_and_dropped_when_it_wasnt(
+    calls: Calls,
+) -> None:
+    connection, wire, _, _ = calls
+    message = body(b"m" * 16_000)
+    streams = [connection.call(message) for _ in range(6)]
+    connection.cancel(streams[0])
+    assert wire.written[-1] == frame(RST_STREAM, 0, streams[0], struct.pack(">L", 8))
+    sent = len(wire.written)
+    connection.cancel(streams[4])
+    assert len(wire.written) == sent
+    connection.data_received(frame(WINDOW_UPDATE, 0, 0, struct.pack(">L", 2 * len(message))))
+    assert len(wire.written) == sent + 1
+
+
+def test_metadata_is_in_the_headers_when_a_call_carries_some() -> None:
+    blocks = header_blocks("/bench.Echo/Say", "1S", {"forebay-criticality": "critical"})
+    assert b"\x13forebay-criticality\x08critical" in blocks.first
+    assert len(blocks.rest) == 8
