@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,16 @@ def main(arguments: Sequence[str]) -> int:
         "client": "benchmarks/load.py: a process of its own, uvloop, closed loop, at most 4 connections",
         "seconds": options.seconds,
         "repeats": options.repeats,
+        "overload_seconds": options.overload_seconds,
+        "entities": options.entities,
     }
+    wanted = Options(options.seconds, options.repeats, options.overload_seconds, options.entities)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
     try:
-        results = _measured(rows, Options(options.seconds, options.repeats))
+        results = _measured(rows, wanted, facts)
     except BenchRunning as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    write(OUT, results, facts)
     console = Console()
     console.width = max(console.width, _WIDTH)  # a pipe has 80 columns, which cut the figures
     console.print(table(results))
@@ -63,20 +65,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", help="more patterns, in one argument")
     parser.add_argument("--large", action="store_true", help="also the rows that take a million entities")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
+    parser.add_argument("--overload-seconds", type=float, default=30.0, help="length of one overload")
+    parser.add_argument("--entities", type=int, default=100_000, help="fewer: for a quick look, no figures")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of floor and ours behind a ratio")
     return parser
 
 
-def _measured(rows: Sequence[Row], options: Options) -> list[Result]:
+def _measured(rows: Sequence[Row], options: Options, facts: Mapping[str, Any]) -> list[Result]:
+    """Measure the rows; what is known is written after each, so that a run that is cut short isn't lost."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(rows) * options.repeats)
         display = _Display(progress, task, options.repeats)
         with Bench(OUT / "work", options, display.say, display.tick) as bench:
-            results = []
+            results: list[Result] = []
             for number, row in enumerate(rows):
                 display.begin(number, row.name)
                 results.append(_result(row, bench))
+                write(OUT, results, facts)
             return results
 
 

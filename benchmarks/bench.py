@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import fcntl
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from benchmarks.arrivals import Phase
 from benchmarks.load import write_requests
 from benchmarks.pairs import Sample
 from benchmarks.prepared import Prepared, prepared
@@ -21,6 +22,8 @@ from benchmarks.processes import ROOT, Server, run_json
 from benchmarks.workload import APP, Workload
 from runtime.rpc.server import channel_options
 from runtime.settings import ServerSettings
+
+T = TypeVar("T")
 
 
 class MeasurementFailed(RuntimeError):
@@ -33,18 +36,21 @@ class BenchRunning(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long and how often: seconds of one load, pairs of one ratio."""
+    """How long and how often: seconds of one load and of one overload, pairs of one ratio."""
 
     seconds: float = 2.0
     repeats: int = 5
+    overload_s: float = 30.0
+    entities: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a load goes, and the processes whose CPU it is."""
+    """Where a load goes, and the processes whose CPU it is; of a gateway also its admin port."""
 
     address: str
     pids: tuple[int, ...]
+    admin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,10 @@ class Bench:
         self.options = options
         self.say = say
         self.tick = tick
-        self.workload = Workload()
+        entities = options.entities
+        self.workload = Workload(entities=entities, clusters=max(1, entities // 100))
         self._stack = ExitStack()
+        self._made: dict[Callable[[Bench], Any], Any] = {}
         work.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Bench:
@@ -81,6 +89,26 @@ class Bench:
         except BlockingIOError as error:
             raise BenchRunning(f"another bench works in {self.work}: two would measure each other") from error
         return self
+
+    def once(self, make: Callable[[Bench], T]) -> T:
+        """Return what `make` makes of this bench; the same to every row that asks.
+
+        Raises: what `make` raised, again for every row: a scenario that fails isn't tried for each of them.
+        """
+        if make not in self._made:
+            try:
+                self._made[make] = make(self)
+            except Exception as error:  # noqa: BLE001  kept, and raised below
+                self._made[make] = error
+        made = self._made[make]
+        if isinstance(made, Exception):
+            raise made
+        kept: T = made
+        return kept
+
+    def stay(self, context: AbstractContextManager[T]) -> T:
+        """Enter a context that lasts as long as the bench."""
+        return self._stack.enter_context(context)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -95,13 +123,25 @@ class Bench:
     @cached_property
     def gateway(self) -> Target:
         """`forebay serve` on the prepared application."""
-        application = self.prepared
+        return self.stay(self.serving())
+
+    @contextmanager
+    def serving(
+        self,
+        application: Prepared | None = None,
+        settings: Mapping[str, str] | None = None,
+        processes: int = 1,
+    ) -> Iterator[Target]:
+        """Run `forebay serve` with these settings (variables of its environment)."""
+        application = application or self.prepared
         self.say("forebay serve")
         anywhere = "127.0.0.1:0"
         command = application.forebay("serve", "--app", APP, "--bind", anywhere, "--admin", anywhere)
-        server = self._stack.enter_context(Server(command, application.directory, self.work / "gateway.log"))
-        address = server.line.split()[1].removeprefix("gateway=")
-        return Target(address, (server.pid, application.store.pid))
+        command += ["--processes", str(processes)]
+        with Server(command, application.directory, self.work / "gateway.log", settings) as server:
+            addresses = dict(word.split("=", 1) for word in server.line.split()[1:])
+            pids = (*server.pids, application.store.pid)
+            yield Target(addresses["gateway"], pids, addresses["admin"])
 
     @contextmanager
     def echo(self, response_bytes: int) -> Iterator[Target]:
@@ -112,22 +152,25 @@ class Bench:
         with Server(command, ROOT, self.work / "echo.log") as server:
             yield Target(server.line.split()[1], (server.pid,))
 
-    def requests(self, name: str, path: str, messages: Sequence[bytes]) -> Load:
+    def requests(self, name: str, path: str, messages: Sequence[bytes], target: Target | None = None) -> Load:
         """Return the messages as a load, written to a file, with the size that the gateway answers with."""
         file = self.work / f"{name}.requests"
         write_requests(file, messages)
-        probe = self.load(self.gateway, Load(path, file), 1, seconds=0.5)
+        probe = self.load(target or self.gateway, Load(path, file), 1, seconds=0.5)
         return Load(path, file, int(probe["response_bytes"]))
 
     def load(
-        self, target: Target, load: Load, concurrency: int, seconds: float | None = None
+        self,
+        target: Target,
+        load: Load,
+        concurrency: int,
+        seconds: float | None = None,
+        connections: int = 4,
     ) -> dict[str, Any]:
         """Return what the load generator reports. Raises: MeasurementFailed where a call failed."""
-        command = [sys.executable, "-m", "benchmarks.load", "--address", target.address, "--path", load.path]
-        command += ["--requests", str(load.requests), "--concurrency", str(concurrency)]
-        command += ["--seconds", str(seconds or self.options.seconds)]
-        for pid in target.pids:
-            command += ["--watch", str(pid)]
+        command = [sys.executable, "-m", "benchmarks.load", "--connections", str(connections)]
+        command += _aimed(target, load)
+        command += ["--concurrency", str(concurrency), "--seconds", str(seconds or self.options.seconds)]
         report: dict[str, Any] = run_json(command, ROOT)
         if report["failures"] or not report["calls"]:
             raise MeasurementFailed(
@@ -135,7 +178,26 @@ class Bench:
             )
         return report
 
+    def open_load(
+        self, target: Target, load: Load, phases: Sequence[Phase], timeout_s: float, *words: str
+    ) -> dict[str, Any]:
+        """Return what the open loop reports; `words` are more of its options."""
+        command = [sys.executable, "-m", "benchmarks.open_load", "--timeout-s", str(timeout_s)]
+        command += [*_aimed(target, load), *words]
+        for phase in phases:
+            command += ["--phase", f"{phase.seconds}:{phase.rate_per_s}"]
+        report: dict[str, Any] = run_json(command, ROOT)
+        return report
+
     def sample(self, target: Target, load: Load, concurrency: int, measure: str) -> Sample:
         """Return one figure of a load's report, the whole report beside it."""
         report = self.load(target, load, concurrency)
         return Sample(report[measure], report)
+
+
+def _aimed(target: Target, load: Load) -> list[str]:
+    """Return the options of a load generator that say what to call."""
+    words = ["--address", target.address, "--path", load.path, "--requests", str(load.requests)]
+    for pid in target.pids:
+        words += ["--watch", str(pid)]
+    return words

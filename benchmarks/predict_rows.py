@@ -10,30 +10,66 @@ import forebay
 import numpy as np
 from forebay.v1 import prediction_pb2, values_pb2
 
-from benchmarks.bench import Bench, Load, MeasurementFailed
+from benchmarks.bench import Bench, Load, MeasurementFailed, Target
 from benchmarks.floors import bare_run_us, bare_search_us
 from benchmarks.pairs import Figure, Pair, interleaved, median_us, ratio_figure
 from benchmarks.raw_reader import RawReader
 from benchmarks.raw_store import RawStore
 from benchmarks.store_rows import view_keys
-from benchmarks.workload import PIPELINE
+from benchmarks.workload import PIPELINE, PIPELINE_10, PIPELINE_100, Workload
 
-_METHOD = "/forebay.v1.PredictionService/Predict"
+PREDICT = "/forebay.v1.PredictionService/Predict"
 _PART_S = 0.5
 
 
 def predict_p50(bench: Bench) -> Figure:
     """Predict's p50 at concurrency 1 over the echo's, with what its parts cost bare."""
-    load = _load(bench)
+    load = predict_load(bench, bench.gateway, PIPELINE, bench.workload.neighbours)
     parts = _parts_us(bench)
     pairs = _pairs(bench, load, 1, "p50_us")
-    return ratio_figure(pairs, "us", {"bare_us": parts, **_cpu(pairs)})
+    return ratio_figure(pairs, "us", {"bare_us": parts, **cpu_facts(pairs)})
 
 
 def predict_rate(bench: Bench, concurrency: int) -> Figure:
     """Predict's throughput at a concurrency over the echo's."""
-    pairs = _pairs(bench, _load(bench), concurrency, "rate_per_s")
-    return ratio_figure(pairs, "/s", _cpu(pairs))
+    load = predict_load(bench, bench.gateway, PIPELINE, bench.workload.neighbours)
+    pairs = _pairs(bench, load, concurrency, "rate_per_s")
+    return ratio_figure(pairs, "/s", cpu_facts(pairs))
+
+
+def predict_100_vs_10(bench: Bench) -> Figure:
+    """Predict's p50 at concurrency 1 with 100 candidates over that with 10."""
+    loads = [
+        predict_load(bench, bench.gateway, pipeline, candidates)
+        for pipeline, candidates in ((PIPELINE_10, 10), (PIPELINE_100, 100))
+    ]
+    pairs = interleaved(
+        lambda: bench.sample(bench.gateway, loads[0], 1, "p50_us"),
+        lambda: bench.sample(bench.gateway, loads[1], 1, "p50_us"),
+        bench.options.repeats,
+        bench.tick,
+    )
+    return ratio_figure(pairs, "us")
+
+
+def predict_load(
+    bench: Bench, gateway: Target, pipeline: str, candidates: int, workload: Workload | None = None
+) -> Load:
+    """Return one request of a pipeline for each entity, its answer checked."""
+    workload = workload or bench.workload
+    _check(gateway, pipeline, candidates)
+    messages = predict_messages(workload, pipeline)
+    return bench.requests(f"predict-{pipeline}-{workload.entities}", PREDICT, messages, gateway)
+
+
+def predict_messages(workload: Workload, pipeline: str) -> list[bytes]:
+    """Return one request for each entity."""
+    return [
+        prediction_pb2.PredictRequest(
+            pipeline=pipeline, inputs={"item_id": values_pb2.Value(int64_value=key)}
+        ).SerializeToString()
+        for key in workload.keys.tolist()
+    ]
 
 
 def _pairs(bench: Bench, load: Load, concurrency: int, measure: str) -> list[Pair]:
@@ -46,27 +82,15 @@ def _pairs(bench: Bench, load: Load, concurrency: int, measure: str) -> list[Pai
         )
 
 
-def _load(bench: Bench) -> Load:
-    """Return one request for each entity."""
-    _check(bench)
-    messages = [
-        prediction_pb2.PredictRequest(
-            pipeline=PIPELINE, inputs={"item_id": values_pb2.Value(int64_value=key)}
-        ).SerializeToString()
-        for key in bench.workload.keys.tolist()
-    ]
-    return bench.requests("predict", _METHOD, messages)
-
-
-def _check(bench: Bench) -> None:
+def _check(gateway: Target, pipeline: str, candidates: int) -> None:
     """Raise MeasurementFailed unless the gateway answers with the entity and its neighbours, in full."""
     key = 42
-    with forebay.Client(bench.gateway.address) as client:
-        answer = client.predict(PIPELINE, item_id=key)
+    with forebay.Client(gateway.address) as client:
+        answer = client.predict(pipeline, item_id=key)
     found = [item.entity["item_id"] for item in answer]
-    if len(set(found)) != bench.workload.neighbours or key not in found or answer.degradations:
+    if len(set(found)) != candidates or key not in found or answer.degradations:
         raise MeasurementFailed(
-            f"Predict answers {len(found)} items, {len(answer.degradations)} degradations"
+            f"{pipeline} answers {len(found)} items, {len(answer.degradations)} degradations"
         )
 
 
@@ -88,7 +112,7 @@ def _parts_us(bench: Bench) -> dict[str, float]:
     return parts | {"sum": sum(parts.values())}
 
 
-def _cpu(pairs: Sequence[Pair]) -> dict[str, Any]:
+def cpu_facts(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return the CPU microseconds of a call: the echo's, the gateway's, the store's, the client's."""
 
     def median(values: list[float]) -> float:

@@ -22,6 +22,7 @@ _WRITERS = (
     "registry",
     "ann_index",
     "jobs",
+    "benchmarks/models.py",
     "benchmarks/workload.py",
     "benchmarks/prepared.py",
 )
@@ -62,10 +63,10 @@ def forebay(store: TemporaryStore, directory: Path, *words: str) -> list[str]:
 def prepared(work: Path, workload: Workload, say: Say) -> Iterator[Prepared]:
     """Yield the prepared application with its store running. Cost: minutes the first time, seconds later."""
     program = find_server_program()
-    directory = work / f"{_PREFIX}{_digest(workload, program)}"
+    directory = work / f"{_PREFIX}{workload.entities}-{_digest(workload, program)}"
     complete = directory / "complete"
     if not complete.exists():
-        for stale in work.glob(f"{_PREFIX}*"):
+        for stale in work.glob(f"{_PREFIX}{workload.entities}-*"):
             shutil.rmtree(stale)
         directory.mkdir(parents=True)
     say("starting the store")

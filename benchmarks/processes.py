@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,10 +25,10 @@ class CommandFailed(RuntimeError):
     """A command or server ended otherwise than it should; the message ends with what it said last."""
 
 
-def environment() -> dict[str, str]:
-    """Return this process's environment as the benchmark's processes get it."""
+def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment as the benchmark's processes get it, with `settings` in it."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("FOREBAY_")}
-    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk")])}
+    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk")])} | dict(settings or {})
 
 
 def run(command: Sequence[str], cwd: Path) -> str:
@@ -46,13 +46,34 @@ def run_json(command: Sequence[str], cwd: Path) -> Any:
     return json.loads(run(command, cwd))
 
 
-class Server:
-    """A context in which a server process runs that prints one line beginning with `ready`."""
+def descendants(pid: int) -> tuple[int, ...]:
+    """Return a process and all that come from it, by the kernel's table."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended meanwhile
+        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return tuple(found)
 
-    def __init__(self, command: Sequence[str], cwd: Path, log: Path) -> None:
+
+class Server:
+    """A context in which a server process runs that prints one line beginning with `ready`.
+
+    `settings` are variables of its environment.
+    """
+
+    def __init__(
+        self, command: Sequence[str], cwd: Path, log: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._command = command
         self._cwd = cwd
         self._log = log
+        self._settings = settings
         self._process: subprocess.Popen[str]
         self.line = ""
 
@@ -62,7 +83,7 @@ class Server:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._cwd,
-                env=environment(),
+                env=environment(self._settings),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -84,6 +105,11 @@ class Server:
     def pid(self) -> int:
         """The server's process."""
         return self._process.pid
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The server's process, and those that it has started."""
+        return descendants(self.pid)
 
     def _ready_line(self) -> str:
         out = self._process.stdout

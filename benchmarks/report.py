@@ -14,6 +14,9 @@ from rich.text import Text
 from benchmarks.pairs import Figure
 from benchmarks.rows import Row
 
+_WHOLE = 100
+"""From here on numbers are shown without a fraction."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -65,12 +68,16 @@ def _cells(result: Result) -> tuple[str | Text, ...]:
         return ("", _target(result.row), "", "", Text("failed", "red"))
     figure = result.figure
     return (
-        f"{figure.value:,.0f}" if figure.floor is None else f"{figure.value:.2f}",
+        _number(figure.value) if figure.floor is None else f"{figure.value:.2f}",
         _target(result.row),
-        "" if figure.floor is None else f"{figure.floor:,.0f} {figure.unit}",
-        f"{figure.ours:,.0f} {figure.unit}",
+        "" if figure.floor is None else f"{_number(figure.floor)} {figure.unit}",
+        f"{_number(figure.ours)} {figure.unit}",
         _verdict(result.row.met(figure.value)),
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= _WHOLE or value == 0 else f"{value:.3g}"
 
 
 def _target(row: Row) -> str:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 
+from benchmarks import overload_rows, store_pause
 from benchmarks.bench import Bench
 from benchmarks.memory_row import bytes_per_entity
+from benchmarks.overload_rows import admitted_p99, critical_served, goodput, late_ratio
 from benchmarks.pairs import Figure
-from benchmarks.predict_rows import predict_p50, predict_rate
+from benchmarks.predict_rows import predict_100_vs_10, predict_p50, predict_rate
 from benchmarks.read_rows import read_p50
 from benchmarks.refresh_row import refresh_rate
+from benchmarks.scale_rows import predict_p50_by_entities, two_process_cpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,34 @@ class Row:
 
 
 ROWS = (
-    Row("predict_p50_vs_echo", predict_p50, at_most=2.5),
+    Row("predict_p50_vs_echo", predict_p50, at_most=2.2),
     Row("predict_rate_c8_vs_echo", partial(predict_rate, concurrency=8)),
-    Row("predict_rate_c32_vs_echo", partial(predict_rate, concurrency=32), at_least=0.28),
+    Row("predict_rate_c32_vs_echo", partial(predict_rate, concurrency=32), at_least=0.45),
+    Row("predict_rate_c64_vs_echo", partial(predict_rate, concurrency=64), at_least=0.45),
+    Row("predict_100_vs_10_p50", predict_100_vs_10, at_most=2.0),
+    Row("two_process_cpu_ratio", two_process_cpu, at_most=1.1),
     Row("read_1x60_p50_vs_floor", partial(read_p50, entities=1)),
     Row("read_10x60_p50_vs_floor", partial(read_p50, entities=10)),
     Row("read_100x60_p50_vs_floor", partial(read_p50, entities=100), at_most=1.6),
     Row("read_500x60_p50_vs_floor", partial(read_p50, entities=500)),
     Row("bytes_per_entity", bytes_per_entity, at_most=450),
     Row("refresh_rate_vs_pipeline", refresh_rate, at_least=0.6),
+    Row("goodput_2x", partial(goodput, factor=2.0), at_least=0.9),
+    Row("goodput_5x", partial(goodput, factor=5.0), at_least=0.9),
+    Row("goodput_10x", partial(goodput, factor=10.0), at_least=0.9),
+    Row("late_ratio", late_ratio, at_most=0.001),
+    Row("admitted_p99_vs_budget", admitted_p99, at_most=1.0),
+    Row("critical_served_2x", critical_served, at_least=0.99),
+    Row("overload_recovery_s", overload_rows.recovery, at_most=2.0),
+    Row("redis_pause_late_ratio", store_pause.late_share, at_most=0.0),
+    Row("redis_pause_errors", store_pause.error_count, at_most=0.0),
+    Row("redis_pause_recovery_s", store_pause.recovery, at_most=1.0),
+    Row(
+        "predict_1m_vs_1k_p50",
+        partial(predict_p50_by_entities, many=1_000_000, few=1_000),
+        at_most=1.2,
+        large=True,
+    ),
 )
 
 

@@ -6,21 +6,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
+from benchmarks.models import write_ranker, write_slow_ranker
+
 APP = "bench"
 INDEX = "items"
 PIPELINE = "rank"
+PIPELINE_10 = "rank_10"
+PIPELINE_100 = "rank_100"
+SLOW_PIPELINE = "rank_slowly"
+PATIENT_PIPELINE = "rank_without_store"
 MODEL = "ranker"
+SLOW_MODEL = "slow_ranker"
+SLOW_BUDGET_MS = 100
 _AGE = "3650d"  # looked at with every read, and never reached, however old the prepared store is
 
 
@@ -69,7 +75,9 @@ def write_application(directory: Path, workload: Workload) -> Path:
     _write_scalars(directory / "static.parquet", workload.keys, workload.static_features, rng)
     _write_scalars(directory / "stream.parquet", workload.keys, workload.stream_features, rng)
     _write_vectors(directory / "vectors.parquet", workload, rng)
-    _write_model(directory / "models" / MODEL / "1" / "model.onnx", workload, rng)
+    columns = len(workload.references)
+    write_ranker(directory / "models" / MODEL / "1" / "model.onnx", columns, workload.hidden, rng)
+    write_slow_ranker(directory / "models" / SLOW_MODEL / "1" / "model.onnx", columns)
     file = directory / "application.yaml"
     file.write_text(yaml.safe_dump(definition(workload), sort_keys=False))
     return file
@@ -100,25 +108,48 @@ def definition(workload: Workload) -> dict[str, Any]:
             }
         },
         "models": {
-            MODEL: {
+            name: {
                 "repository": "models",
                 "inputs": {"x": workload.references},
                 "outputs": {"score": "score"},
                 "traffic": {"champion": 1},
             }
+            for name in (MODEL, SLOW_MODEL)
         },
         "pipelines": {
-            PIPELINE: {
-                "entities": ["item"],
-                "hydrate": ["vector"],
-                "retrieve": {"index": INDEX, "query": "vector.embedding", "k": workload.neighbours},
-                "hydrate_candidates": ["static", "stream"],
-                "predict": MODEL,
-                "select": {"top": workload.neighbours, "by": "score"},
-                "budget": {"total": "1s"},
-            }
+            PIPELINE: _pipeline(workload.neighbours),
+            PIPELINE_10: _pipeline(10),
+            PIPELINE_100: _pipeline(100),
+            SLOW_PIPELINE: _pipeline(workload.neighbours)
+            | {
+                "predict": SLOW_MODEL,
+                "budget": {"total": f"{SLOW_BUDGET_MS}ms"},
+            },
+            PATIENT_PIPELINE: _pipeline(workload.neighbours) | _PATIENT,
         },
     }
+
+
+def _pipeline(neighbours: int) -> dict[str, Any]:
+    return {
+        "entities": ["item"],
+        "hydrate": ["vector"],
+        "retrieve": {"index": INDEX, "query": "vector.embedding", "k": neighbours},
+        "hydrate_candidates": ["static", "stream"],
+        "predict": MODEL,
+        "select": {"top": neighbours, "by": "score"},
+        "budget": {"total": "1s"},
+    }
+
+
+_PATIENT = {
+    "budget": {"total": "100ms", "hydrate": "20ms", "hydrate_candidates": "20ms"},
+    "degrade": {
+        "hydrate": {"vector": "defaults"},
+        "retrieve": {"candidates": {"sql": "select item_id from static order by item_id limit 11"}},
+        "hydrate_candidates": {"static": "defaults", "stream": "defaults"},
+    },
+}
 
 
 def _view(source: str, publish: str, features: Mapping[str, str]) -> dict[str, Any]:
@@ -142,31 +173,3 @@ def _write_vectors(path: Path, workload: Workload, rng: np.random.Generator) -> 
 
 def _write(path: Path, columns: Mapping[str, Any]) -> None:
     pq.write_table(pa.table(dict(columns)), path, compression="zstd")
-
-
-def _write_model(path: Path, workload: Workload, rng: np.random.Generator) -> None:
-    """Write a perceptron: the scalar features, two hidden layers, one score."""
-    widths = (workload.static_columns + workload.stream_columns, *workload.hidden, 1)
-    tensor = onnx.helper.make_tensor_value_info
-    nodes, weights, value = [], [], "x"
-    for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        is_last = layer == len(widths) - 2
-        matrix = rng.standard_normal((fan_in, fan_out), np.float32) / np.float32(np.sqrt(fan_in))
-        weights.append(onnx.numpy_helper.from_array(matrix, f"w{layer}"))
-        weights.append(onnx.numpy_helper.from_array(np.zeros(fan_out, np.float32), f"b{layer}"))
-        result = "score" if is_last else f"h{layer}"
-        nodes.append(onnx.helper.make_node("Gemm", [value, f"w{layer}", f"b{layer}"], [result]))
-        if not is_last:
-            nodes.append(onnx.helper.make_node("Relu", [result], [f"a{layer}"]))
-        value = f"a{layer}"
-    graph = onnx.helper.make_graph(
-        nodes,
-        MODEL,
-        [tensor("x", onnx.TensorProto.FLOAT, [None, widths[0]])],
-        [tensor("score", onnx.TensorProto.FLOAT, [None, 1])],
-        weights,
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(path))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -35,3 +37,31 @@ def test_what_a_server_says_is_told_when_it_ends_before_it_is_ready(tmp_path: Pa
     command = [sys.executable, "-m", "benchmarks.echo_server"]
     with pytest.raises(CommandFailed, match="--response-bytes"), Server(command, ROOT, tmp_path / "log"):
         pass
+
+
+def test_calls_are_made_when_they_are_due_and_counted_by_lane(tmp_path: Path) -> None:
+    requests = tmp_path / "requests"
+    write_requests(requests, [bytes([number]) * 30 for number in range(50)])
+    echo = [sys.executable, "-m", "benchmarks.echo_server", "--response-bytes", "0"]
+    with Server(echo, ROOT, tmp_path / "echo.log") as server:
+        load = [sys.executable, "-m", "benchmarks.open_load", "--address", server.line.split()[1]]
+        load += ["--path", METHOD, "--requests", str(requests), "--timeout-s", "5", "--inspect"]
+        load += ["--lane", "critical:1", "--lane", "default:3", "--phase", "0.5:200", "--phase", "0.3:20"]
+        report = json.loads(run(load, ROOT))
+    busy, calm = report["phases"]
+    assert busy["good"] == busy["offered"] == pytest.approx(100, abs=40)
+    assert calm["good"] == calm["offered"] == pytest.approx(6, abs=6)
+    assert busy["lanes"]["default"]["offered"] > busy["lanes"]["critical"]["offered"] > 0
+    assert sum(step["offered"] for step in report["timeline"]) == busy["offered"] + calm["offered"]
+
+
+def test_the_processes_of_a_server_are_known_when_it_has_started_some(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    with Server([sys.executable, "-c", program], ROOT, tmp_path / "log") as server:
+        first, second = server.pids
+        os.kill(second, signal.SIGKILL)
+    assert first == server.pid

@@ -23,6 +23,18 @@ def test_the_names_are_those_of_the_issues_when_all_rows_are_listed() -> None:
     assert names >= {
         "predict_p50_vs_echo",
         "predict_rate_c32_vs_echo",
+        "predict_rate_c64_vs_echo",
+        "predict_100_vs_10_p50",
+        "two_process_cpu_ratio",
+        "predict_1m_vs_1k_p50",
+        "goodput_2x",
+        "goodput_5x",
+        "goodput_10x",
+        "late_ratio",
+        "critical_served_2x",
+        "redis_pause_late_ratio",
+        "redis_pause_errors",
+        "redis_pause_recovery_s",
         "read_100x60_p50_vs_floor",
         "bytes_per_entity",
         "refresh_rate_vs_pipeline",
@@ -30,7 +42,7 @@ def test_the_names_are_those_of_the_issues_when_all_rows_are_listed() -> None:
 
 
 def test_rows_keep_their_order_when_patterns_choose_them() -> None:
-    assert selected([], large=False) == list(ROWS)
+    assert selected([], large=True) == list(ROWS)
     assert [row.name for row in selected(["bytes_*", "predict_p50*"], large=False)] == [
         "predict_p50_vs_echo",
         "bytes_per_entity",
