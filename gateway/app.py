@@ -21,6 +21,7 @@ from gateway.predict import Predictor
 from gateway.servicers.admin import AdminServicer
 from gateway.servicers.features import FeatureServicer
 from gateway.servicers.prediction import PredictionServicer
+from gateway.servicers.prediction_stream import StreamLimits
 from gateway.servicers.similarity import SimilarityServicer
 from gateway.shelf import Shelf
 from gateway.similar import SimilaritySearch
@@ -81,7 +82,8 @@ async def serve(
         gateway = RpcServer(
             settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
         )
-        gateway.add(PREDICTION, PredictionServicer(live, predictor))
+        streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s)
+        gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent))
         gateway.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), FeatureWrites(store, clock)))
         gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))

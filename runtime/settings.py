@@ -139,7 +139,7 @@ class ServerSettings(Group):
 
 
 class GatewaySettings(Group):
-    """Where the gateway's CPU-bound work runs: index searches and model runs."""
+    """Where the gateway's CPU-bound work runs (index searches, model runs), and what one stream may hold."""
 
     inline_below_s: Annotated[float, Field(ge=0)] = 0.001
     """Seconds of processor time. Work that is predicted to take less runs on the event loop, the rest in a
@@ -149,6 +149,11 @@ class GatewaySettings(Group):
     batch_members: PositiveInt = 64
     """The most requests that one batch takes through the steps together; 1 makes every request run alone.
     Fewer bound how much a request waits for the others of its batch, and cost throughput."""
+
+    stream_messages: PositiveInt = 64
+    """Predictions under way per StreamPredict stream, until their answers are sent; with that many the server
+    reads no further and HTTP/2 holds the client back. A stream holds at most so many requests and answers in
+    memory. Too low starves the batches; a high value lets one stream fill the queue."""
 
     offload_threads: PositiveInt = 1
     """Threads for the work that doesn't run on the event loop. More than the cores that are left over only

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from forebay.deadline import NEVER, Deadline
 from forebay.v1 import prediction_pb2 as pb
 
 from gateway.admit import PredictRequest
@@ -9,24 +13,51 @@ from gateway.answer_wire import RecordedBytes, response_bytes, response_of
 from gateway.kept_answer import Recalled
 from gateway.live import LiveRelease
 from gateway.predict import Predictor
+from gateway.servicers.prediction_stream import PredictionStream, StreamLimits
 from runtime.batcher import Criticality
+from runtime.clock import Clock
+from runtime.recent import RecentRequests
 from runtime.rpc.call import Call
 from runtime.stages import StageTiming
 
 
 class PredictionServicer:
-    """Answers Predict; the methods that it lacks answer UNIMPLEMENTED."""
+    """Answers Predict and StreamPredict; the methods that it lacks answer UNIMPLEMENTED."""
 
-    def __init__(self, live: LiveRelease, predictor: Predictor) -> None:
+    def __init__(
+        self,
+        live: LiveRelease,
+        predictor: Predictor,
+        limits: StreamLimits,
+        clock: Clock,
+        recent: RecentRequests,
+    ) -> None:
         self._live = live
         self._predictor = predictor
+        self._limits = limits
+        self._clock = clock
+        self._recent = recent
 
     async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse | bytes:  # noqa: N802
+        return await self._predict(request, call, NEVER)
+
+    async def StreamPredict(  # noqa: N802
+        self, requests: AsyncIterator[pb.StreamPredictRequest], call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        stream = PredictionStream(self._predict, call, self._limits, self._clock, self._recent)
+        async with aclosing(stream.answers(requests)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _predict(
+        self, request: pb.PredictRequest, call: Call, latest: Deadline
+    ) -> pb.PredictResponse | bytes:
+        """Answer one request, by `latest` even where the caller and the pipeline allow more."""
         call.pipeline = request.pipeline
         stages: list[StageTiming] = []
         call.stages = stages
         pipeline = self._live.current.pipeline(request.pipeline)
-        call.deadline = pipeline.budget.deadline(call.deadline, call.started_s)
+        call.deadline = pipeline.budget.deadline(call.deadline, call.started_s).earliest(latest)
         answer = await self._predictor.predict(
             PredictRequest(
                 pipeline=pipeline,

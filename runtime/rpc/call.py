@@ -16,6 +16,8 @@ from runtime.stages import StageTiming
 CALLER_KEY: Final = "forebay-caller"
 CRITICALITY_KEY: Final = "forebay-criticality"
 TRACEPARENT_KEY: Final = "traceparent"
+MESSAGE: Final = ".message"
+"""What follows a method's name where one message of its stream is recorded."""
 CRITICALITIES: Final = ("critical", "default", "sheddable")
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
@@ -111,6 +113,18 @@ class Call:
     def set_trailing(self, key: str, value: str) -> None:
         """Add trailing metadata to the answer, whether it succeeds or fails."""
         self._context.set_trailing_metadata((*self._context.trailing_metadata(), (key, value)))
+
+    def message(self, started_s: float, started_at_us: int) -> Call:
+        """Return a call for one message of this stream, a request of its own that began at these instants.
+
+        It has the stream's metadata, and so its caller, criticality and trace (one of its own where the
+        caller sent none); no deadline yet.
+        """
+        own = Call(f"{self.method}{MESSAGE}", self._context, started_s, started_at_us)
+        if self._metadata is None:
+            self.metadata(TRACEPARENT_KEY)
+        own._metadata, own._parent = self._metadata, self._parent
+        return own
 
     async def read(self) -> Any:
         """Return the bytes of the next message of a stream; grpc.aio.EOF after the last.

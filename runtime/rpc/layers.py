@@ -69,9 +69,9 @@ def errors(step: Step) -> Step:
                 gone = call.time_remaining_s() == 0
                 call.status = grpc.StatusCode.DEADLINE_EXCEEDED if gone else grpc.StatusCode.CANCELLED
                 raise
-            return _fail(call, _internal(call, error))
+            return _fail(call, told(error, call))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            return _fail(call, _alone(error) or _internal(call, error))
+            return _fail(call, told(error, call))
 
     return translate
 
@@ -132,6 +132,12 @@ def unimplemented(method: str) -> Step:
         raise Unimplemented(f"this server doesn't implement {method}")
 
     return refuse
+
+
+def told(error: BaseException, call: Call) -> Error:
+    """Return what a caller is told of an exception: itself, where it is an `Error` or a group around a single
+    one; otherwise `Internal` with an id that the log repeats."""
+    return _alone(error) or _internal(call, error)
 
 
 def _fail(call: Call, error: Error) -> bytes:

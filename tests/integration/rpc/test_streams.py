@@ -68,9 +68,11 @@ async def served(bidi: Bidi, **settings: Any) -> AsyncIterator[Served]:
     server = RpcServer("127.0.0.1:0", ServerSettings(**settings), SystemClock(), recent)
     server.add(PREDICTION, Streams(bidi))
     address = await server.start()
-    async with grpc.aio.insecure_channel(address) as channel:
-        yield Served(server, channel, recent)
-    await server.aclose()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Served(server, channel, recent)
+    finally:
+        await server.aclose()
 
 
 def message(identity: str) -> bytes:
