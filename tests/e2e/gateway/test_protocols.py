@@ -97,7 +97,7 @@ def test_a_method_that_is_not_served_says_so(channel: grpc.Channel, path: str) -
 
 
 def test_a_streaming_method_that_is_not_served_says_so(channel: grpc.Channel) -> None:
-    stream = channel.stream_stream("/forebay.v1.PredictionService/StreamPredict", None, None)
+    stream = channel.stream_stream("/forebay.v1.PredictionService/Converse", None, None)
     with pytest.raises(grpc.RpcError) as caught:
         list(stream(iter([b""]), timeout=5))
     error: Any = caught.value
