@@ -93,12 +93,14 @@ async def test_a_wrong_message_fails_alone_and_is_in_the_trace(tiny: ServedAppli
         asked = ListRecentRequestsRequest(id=answers["good"].response.provenance.prediction_id, limit=5)
         found = await admin.unary_unary(RECENT)(asked.SerializeToString(), timeout=LONG_S)
     codes = {name: answer.error.code for name, answer in answers.items()}
+    # Refused where the queue alone takes longer, late otherwise.
+    late = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert codes.pop("late") in {code.value[0] for code in late}
     assert codes == {
         "good": 0,
         "top": grpc.StatusCode.INVALID_ARGUMENT.value[0],
         "none": grpc.StatusCode.NOT_FOUND.value[0],
         "bare": grpc.StatusCode.NOT_FOUND.value[0],
-        "late": grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
     }
     (record,) = ListRecentRequestsResponse.FromString(found).requests
     assert record.method.endswith("StreamPredict.message")
