@@ -2,6 +2,8 @@
 the errors they raise."""
 
 from forebay import aio
+from forebay._retry import Retry
+from forebay._stream import PredictStream
 from forebay.client import Client
 from forebay.errors import (
     Conflict,
@@ -14,6 +16,7 @@ from forebay.errors import (
     NotFound,
     NotUsable,
     Overloaded,
+    Pending,
     Unauthenticated,
     Unavailable,
     Unimplemented,
@@ -38,7 +41,10 @@ __all__ = [
     "NotUsable",
     "Outcome",
     "Overloaded",
+    "Pending",
+    "PredictStream",
     "Provenance",
+    "Retry",
     "StageTiming",
     "Status",
     "Unauthenticated",

@@ -9,7 +9,8 @@ from typing import Any
 
 from forebay import _pack
 from forebay._dtypes import TIMESTAMP, DType
-from forebay.errors import InvalidRequest, NotFound
+from forebay._status import error_in
+from forebay.errors import Error, InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
 from forebay.types import Outcome
 from forebay.v1 import features_pb2, prediction_pb2, similarity_pb2
@@ -42,6 +43,11 @@ def answer(response: prediction_pb2.PredictResponse) -> Answer:
     return Answer(
         response.entities, response.scores, response.features, response.degradations, response.provenance
     )
+
+
+def streamed(message: prediction_pb2.StreamPredictResponse) -> Answer | Error:
+    """Return what a message of a stream answers."""
+    return error_in(message.error) if message.HasField("error") else answer(message.response)
 
 
 def read_features(

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from forebay import _channel, _requests
-from forebay._channel import Criticality, Method, Request, Response
+from forebay import _requests
+from forebay._addresses import Rotation, addresses
+from forebay._aio_calls import Calls
+from forebay._aio_stream import PredictStream
+from forebay._channel import (
+    DELETE_ENTITIES,
+    DESCRIBE_VIEW,
+    FIND_SIMILAR,
+    GET_PREDICTION,
+    PREDICT,
+    READ_FEATURES,
+    SUBMIT,
+    SUBMIT_ONCE,
+    WRITE_FEATURES,
+)
+from forebay._predictions import SHORTEST_WAIT_S, Watched, answered, get_request, is_pending
 from forebay._requests import ViewShape
-from forebay._status import error_of
-from forebay.errors import InvalidRequest, NotFound
+from forebay._retry import DEFAULT_RETRY, NO_RETRY, Policy, Retry
+from forebay._terms import DEFAULT_TIMEOUT_S, Criticality, Defaults, Terms, timeout
+from forebay.errors import Error, InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
 from forebay.types import Outcome
 from forebay.v1.features_pb2 import DescribeViewRequest
+from forebay.v1.prediction_pb2 import SubmitPredictionRequest
 
 
 class Client:
@@ -26,28 +44,22 @@ class Client:
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
-        timeout_s: float = _channel.DEFAULT_TIMEOUT_S,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
         caller: str = "",
         criticality: Criticality = "default",
+        retry: Retry | None = DEFAULT_RETRY,
+        hedge_after_s: float | None = None,
+        hedge_share: float = 0.05,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """Connect to `target` (HOST:PORT) when first used; see `forebay.Client`."""
-        channel_options = _channel.options(options)
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, channel_options)
-        else:
-            self._channel = grpc.aio.secure_channel(target, credentials, channel_options)
-        self._timeout_s = timeout_s
-        self._metadata = _channel.metadata(caller, criticality)
-        self._calls = {
-            method.path: self._channel.unary_unary(
-                method.path, method.request.SerializeToString, method.response.FromString
-            )
-            for method in _channel.METHODS
-        }
+        """Connect to `target` when first used; see `forebay.Client`."""
+        given = addresses(target)
+        policy = Policy(retry or NO_RETRY, Rotation(len(given)), hedge_after_s, hedge_share)
+        self._defaults = Defaults(timeout_s, caller, criticality)
+        self._calls = Calls(given, policy, credentials, options)
         self._shapes: dict[str, ViewShape] = {}
 
     async def predict(
@@ -60,11 +72,15 @@ class Client:
         return_features: Sequence[str] = (),
         candidates: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
         **named: Any,
     ) -> Answer:
         """Return a pipeline's answer for an entity; see `forebay.Client.predict`."""
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         request = _requests.predict(pipeline, inputs, named, top, return_features, candidates)
-        return _requests.answer(await self._call(_channel.PREDICT, request, timeout_s))
+        return _requests.answer(await self._calls.unary(PREDICT, request, terms))
 
     async def features(
         self,
@@ -74,11 +90,15 @@ class Client:
         keys: Mapping[str, Any] | None = None,
         event_times: bool = False,
         timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
         **named: Any,
     ) -> FeatureTable:
         """Return features of entities; see `forebay.Client.features`."""
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         request = _requests.read_features(features, keys, named, event_times)
-        return _requests.feature_table(await self._call(_channel.READ_FEATURES, request, timeout_s))
+        return _requests.feature_table(await self._calls.unary(READ_FEATURES, request, terms))
 
     async def similar(
         self,
@@ -89,11 +109,88 @@ class Client:
         key: Mapping[str, Any] | None = None,
         k: int = 10,
         timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
         **named: Any,
     ) -> Answer:
         """Return the `k` closest entities; see `forebay.Client.similar`."""
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         request = _requests.find_similar(index, vector, key, named, k)
-        return _requests.neighbours(await self._call(_channel.FIND_SIMILAR, request, timeout_s))
+        return _requests.neighbours(await self._calls.unary(FIND_SIMILAR, request, terms))
+
+    async def submit(
+        self,
+        pipeline: str,
+        /,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        top: int | None = None,
+        return_features: Sequence[str] = (),
+        candidates: Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
+        timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
+        **named: Any,
+    ) -> str:
+        """Have a prediction made later; see `forebay.Client.submit`."""
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
+        asked = _requests.predict(pipeline, inputs, named, top, return_features, candidates)
+        request = SubmitPredictionRequest(request=asked, idempotency_key=idempotency_key)
+        response = await self._calls.unary(SUBMIT_ONCE if idempotency_key else SUBMIT, request, terms)
+        return response.prediction_id
+
+    async def result(
+        self,
+        prediction_id: str,
+        /,
+        *,
+        wait_s: float = 0.0,
+        timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
+    ) -> Answer:
+        """Return a submitted prediction's answer; see `forebay.Client.result`."""
+        until_s = time.monotonic() + timeout(wait_s)
+        slack_s = self._defaults.timeout_s if timeout_s is None else timeout(timeout_s)
+        terms = self._defaults.terms(max(0.0, wait_s) + slack_s, caller, criticality, trace)
+        while True:
+            request = get_request(prediction_id, until_s - time.monotonic())
+            response = await self._calls.unary(GET_PREDICTION, request, terms)
+            if not is_pending(response) or time.monotonic() + SHORTEST_WAIT_S >= until_s:
+                return answered(prediction_id, response)
+            await asyncio.sleep(SHORTEST_WAIT_S)
+
+    def watch(
+        self,
+        prediction_ids: Iterable[str],
+        /,
+        *,
+        wait_s: float = 60.0,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
+    ) -> AsyncIterator[tuple[str, Answer | Error]]:
+        """Return an iterator of (prediction id, answer or error); see `forebay.Client.watch`."""
+        watched = Watched(prediction_ids)
+        return self._calls.watch(watched, self._defaults.terms(wait_s, caller, criticality, trace))
+
+    def stream(
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_pending: int = 256,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
+    ) -> PredictStream:
+        """Return a stream, to be used in an `async with` block; see `forebay.Client.stream`."""
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
+        each_s = self._defaults.timeout_s if timeout_s is None else timeout_s
+        return PredictStream(self._calls, terms.metadata, each_s, max_pending)
 
     async def write(
         self,
@@ -103,16 +200,20 @@ class Client:
         columns: Mapping[str, Any] | None = None,
         event_time: Any = None,
         timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
         **named: Any,
     ) -> list[Outcome]:
         """Write rows into a view; see `forebay.Client.write`."""
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         shape = self._shapes.get(view)
         if shape is None or shape.unknown(columns or (), named):
             # What was unknown may have been applied since.
-            shape = await self._describe(view, timeout_s)
+            shape = await self._describe(view, terms)
         request = _requests.write_features(shape, columns, named, event_time)
         try:
-            response = await self._call(_channel.WRITE_FEATURES, request, timeout_s)
+            response = await self._calls.unary(WRITE_FEATURES, request, terms)
         except (InvalidRequest, NotFound):
             # The view may have changed since it was described: the next write looks again.
             self._shapes.pop(view, None)
@@ -126,14 +227,18 @@ class Client:
         *,
         keys: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        caller: str | None = None,
+        criticality: Criticality | None = None,
+        trace: str | None = None,
         **named: Any,
     ) -> None:
         """Delete entities; see `forebay.Client.delete`."""
-        await self._call(_channel.DELETE_ENTITIES, _requests.delete_entities(entity, keys, named), timeout_s)
+        terms = self._defaults.terms(timeout_s, caller, criticality, trace)
+        await self._calls.unary(DELETE_ENTITIES, _requests.delete_entities(entity, keys, named), terms)
 
     async def close(self) -> None:
         """Close the connection; calls under way end with Unavailable."""
-        await self._channel.close()
+        await self._calls.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,21 +251,7 @@ class Client:
     ) -> None:
         await self.close()
 
-    async def _describe(self, view: str, timeout_s: float | None) -> ViewShape:
-        response = await self._call(_channel.DESCRIBE_VIEW, DescribeViewRequest(view=view), timeout_s)
+    async def _describe(self, view: str, terms: Terms) -> ViewShape:
+        response = await self._calls.unary(DESCRIBE_VIEW, DescribeViewRequest(view=view), terms)
         shape = self._shapes[view] = ViewShape.of(response.view)
         return shape
-
-    async def _call(
-        self, method: Method[Request, Response], request: Request, timeout_s: float | None
-    ) -> Response:
-        timeout_s = _channel.started(self._timeout_s if timeout_s is None else timeout_s)
-        call = self._calls[method.path](request, timeout=timeout_s, metadata=self._metadata)
-        try:
-            response: Response = await call
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error.code(), error.details(), error.trailing_metadata()) from error
-        finally:
-            # Does nothing to a call that has ended; one left behind would never be collected (grpc#43462).
-            call.cancel()
-        return response

@@ -13,7 +13,8 @@ Error
 ├── Denied              no right to do this
 ├── Corrupt             stored bytes fail their check: page somebody
 ├── Unimplemented       this server doesn't do that
-└── Internal            a bug; the message carries only an opaque id
+├── Internal            a bug; the message carries only an opaque id
+└── Pending             the client's own: a submitted prediction hasn't ended yet
 """
 
 from __future__ import annotations
@@ -92,6 +93,10 @@ class Unimplemented(Error):
 
 class Internal(Error):
     """A bug; `message` carries an opaque id that the server's log repeats."""
+
+
+class Pending(Error):
+    """A submitted prediction hasn't ended: ask again. The client says so; it is no failure of a call."""
 
 
 KINDS: tuple[type[Error], ...] = (

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from forebay._status import CODE_OF, DETAILS_KEY, FOREIGN_CODES, KIND_OF, PUSHBACK_KEY, error_of
+from forebay._rpc.status_pb2 import Status
+from forebay._status import (
+    CODE_OF,
+    DETAILS_KEY,
+    FOREIGN_CODES,
+    KIND_OF,
+    PUSHBACK_KEY,
+    Failure,
+    error_in,
+    error_of,
+    failure_of,
+)
 from forebay.errors import KINDS, Error, Internal, InvalidRequest, NotFound, Overloaded, Unavailable
 
 from runtime.rpc.status import MAX_MESSAGE_BYTES, code_of, message_of, status_of, trailers_of
@@ -84,3 +95,44 @@ def test_metadata_may_have_any_name_when_it_is_read_back() -> None:
 def test_size_limit_is_the_callers_mistake_when_grpc_itself_refuses() -> None:
     text = "SERVER: Received message larger than max (2000000 vs. 1048576)"
     assert type(error_of(grpc.StatusCode.RESOURCE_EXHAUSTED, text, ())) is InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("pushback", "after_s"),
+    [(None, 0.0), ("0", 0.0), ("250", 0.25), ("-1", None), ("soon", None), ("", None)],
+)
+def test_unavailable_may_be_repeated_unless_the_pushback_forbids_it(
+    pushback: str | None, after_s: float | None
+) -> None:
+    trailers = () if pushback is None else ((PUSHBACK_KEY, pushback),)
+    assert failure_of(grpc.StatusCode.UNAVAILABLE, "gone", trailers).after_s == after_s
+
+
+def test_overloaded_may_be_repeated_only_when_the_server_says_when() -> None:
+    def failure(*trailers: tuple[str, str | bytes]) -> Failure:
+        return failure_of(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", trailers)
+
+    assert failure().after_s is None
+    assert failure(*trailers_of(Overloaded("full"))).after_s is None
+    assert failure(*trailers_of(Overloaded("full", retry_after_s=0.25))).after_s == 0.25
+    by_pushback = failure((PUSHBACK_KEY, "250"))
+    assert isinstance(by_pushback.error, Overloaded)
+    assert (by_pushback.after_s, by_pushback.error.retry_after_s) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in KIND_OF if code.name not in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")]
+)
+def test_no_other_failure_may_be_repeated(code: grpc.StatusCode) -> None:
+    assert failure_of(code, "", ((PUSHBACK_KEY, "10"),)).after_s is None
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_kind_comes_back_when_it_is_read_from_a_status_inside_a_message(kind: type[Error]) -> None:
+    back = error_in(status_of(kind("view taste is gone", field="inputs.user_id", view="taste")))
+    assert type(back) is kind
+    assert (back.field, back.metadata) == ("inputs.user_id", {"view": "taste"})
+
+
+def test_status_inside_a_message_is_internal_when_its_code_is_unknown() -> None:
+    assert type(error_in(Status(code=99, message="?"))) is Internal
