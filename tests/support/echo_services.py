@@ -85,10 +85,11 @@ async def serving(
     *services: tuple[ServiceDescriptor, object],
     settings: ServerSettings | None = None,
     recent: RecentRequests | None = None,
+    port: int = 0,
 ) -> AsyncIterator[str]:
-    """A server of these services on a free loopback port; yields its address."""
+    """A server of these services on a loopback port, a free one where none is named; yields its address."""
     server = RpcServer(
-        "127.0.0.1:0", settings or ServerSettings(), SystemClock(), recent or RecentRequests(16)
+        f"127.0.0.1:{port}", settings or ServerSettings(), SystemClock(), recent or RecentRequests(16)
     )
     for descriptor, servicer in services:
         server.add(descriptor, servicer)
