@@ -38,6 +38,8 @@ class PredictRequest:
     trace_id: str
     stages: list[StageTiming]
     """Filled in step by step, so that a request that fails still says where its time went."""
+    prediction_id: str = ""
+    """Given where the caller knows it already; drawn otherwise."""
 
 
 def admit(request: PredictRequest) -> Member:
@@ -55,7 +57,7 @@ def admit(request: PredictRequest) -> Member:
         top=_top(pipeline, request.top),
         return_features=_return_features(pipeline, request.return_features),
         candidates=_candidates(pipeline, request.candidates),
-        prediction_id=f"{random.getrandbits(128):032x}",
+        prediction_id=request.prediction_id or f"{random.getrandbits(128):032x}",
         trace_id=request.trace_id,
         stages=request.stages,
     )

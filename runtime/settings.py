@@ -26,6 +26,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from runtime.engine_settings import AnnIndexSettings, FeatureStoreSettings, OnnxSettings
 from runtime.settings_group import Group
+from runtime.submission_settings import SubmissionSettings
 
 PREFIX = "FOREBAY_"
 FILE = "forebay.toml"
@@ -205,6 +206,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     gateway: GatewaySettings = GatewaySettings()
+    submissions: SubmissionSettings = SubmissionSettings()
     registry: RegistrySettings = RegistrySettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
     ann_index: AnnIndexSettings = AnnIndexSettings()

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
 from runtime.rpc.service import Refusal, Wrapping
+from runtime.rpc.streams import Stopping
 from runtime.settings import ServerSettings, split_address
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,11 @@ class RpcServer:
         generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
         self._server.add_generic_rpc_handlers((generic,))
         self._services.append(service.full_name)
+
+    @property
+    def stopping(self) -> Stopping:
+        """Whom to tell when the port is about to close."""
+        return self._wrapping.stopping
 
     async def start(self) -> str:
         """Bind and begin to answer; return HOST:PORT as bound. Raises: Unavailable where that fails."""
