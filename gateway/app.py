@@ -23,8 +23,13 @@ from gateway.servicers.features import FeatureServicer
 from gateway.servicers.prediction import PredictionServicer
 from gateway.servicers.prediction_stream import StreamLimits
 from gateway.servicers.similarity import SimilarityServicer
+from gateway.servicers.submissions import SubmissionServicer
 from gateway.shelf import Shelf
 from gateway.similar import SimilaritySearch
+from gateway.submissions.endings import Endings
+from gateway.submissions.scripts import longest_block_s
+from gateway.submissions.submission_queue import SubmissionQueue
+from gateway.submissions.waiting import Waiting
 from gateway.writes import FeatureWrites
 from registry.registry import Registry
 from runtime.batcher import BatchLimits
@@ -72,7 +77,7 @@ async def serve(
         )
         stack.callback(offload.close)
         registry = Registry(connection, settings.app, clock)
-        live = LiveRelease(registry, lambda root: _shelf(settings, root), settings.registry.poll_s)
+        live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
         recent = RecentRequests(settings.server.recent_requests)
         store = RedisStore(connection, settings.feature_store)
         limits = BatchLimits(members=settings.gateway.batch_members)
@@ -83,7 +88,8 @@ async def serve(
             settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
         )
         streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s)
-        gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent))
+        submissions = _submissions(settings, redis_url, connection, live, clock, stack, gateway)
+        gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
         gateway.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), FeatureWrites(store, clock)))
         gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
@@ -104,14 +110,37 @@ async def serve(
                 freeze_garbage()
                 ready(addresses)
 
-        await _either(live.follow(in_service), stop.wait())
+        await either(live.follow(in_service), stop.wait())
 
 
-def _shelf(settings: Settings, root: Path) -> Shelf:
+def _submissions(
+    settings: Settings,
+    redis_url: str,
+    connection: RedisConnection,
+    live: LiveRelease,
+    clock: Clock,
+    stack: AsyncExitStack,
+    gateway: RpcServer,
+) -> SubmissionServicer:
+    """Return what takes predictions to be made later. Who waits for one when the server stops is told."""
+    queue = SubmissionQueue(connection, settings.app, settings.submissions, clock)
+    endings = Endings(
+        lambda: RedisConnection.open(redis_url, settings.redis, clock),
+        settings.app,
+        longest_block_s(settings.redis),
+    )
+    stack.push_async_callback(endings.aclose)
+    waiting = Waiting(queue, endings, clock, settings.submissions.poll_s)
+    stack.enter_context(gateway.stopping.telling(waiting.hurry))
+    return SubmissionServicer(live, queue, waiting, settings.submissions, clock)
+
+
+def shelf(settings: Settings, root: Path) -> Shelf:
+    """Return where an application's indexes and models are kept, loaded."""
     return Shelf(settings.app, settings.artifacts, root, settings.ann_index, settings.onnx)
 
 
-async def _either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
+async def either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
     """Return, or raise, as soon as one of the two ends; the other is cancelled."""
     tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
     try:

@@ -14,6 +14,7 @@ from gateway.kept_answer import Recalled
 from gateway.live import LiveRelease
 from gateway.predict import Predictor
 from gateway.servicers.prediction_stream import PredictionStream, StreamLimits
+from gateway.servicers.submissions import SubmissionServicer
 from runtime.batcher import Criticality
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
@@ -22,7 +23,7 @@ from runtime.stages import StageTiming
 
 
 class PredictionServicer:
-    """Answers Predict and StreamPredict; the methods that it lacks answer UNIMPLEMENTED."""
+    """Answers Predict and StreamPredict, and by `submissions` what is made later."""
 
     def __init__(
         self,
@@ -31,12 +32,16 @@ class PredictionServicer:
         limits: StreamLimits,
         clock: Clock,
         recent: RecentRequests,
+        submissions: SubmissionServicer,
     ) -> None:
         self._live = live
         self._predictor = predictor
         self._limits = limits
         self._clock = clock
         self._recent = recent
+        self.SubmitPrediction = submissions.SubmitPrediction
+        self.GetPrediction = submissions.GetPrediction
+        self.WatchPrediction = submissions.WatchPrediction
 
     async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse | bytes:  # noqa: N802
         return await self._predict(request, call, NEVER)
