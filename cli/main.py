@@ -37,6 +37,7 @@ ENTRIES = {
     "refresh": Entry("cli.refresh", "refresh", "Load views from their batch sources, and publish them."),
     "index": Entry("cli.index", "index", "Build, publish, list and roll back vector indexes."),
     "serve": Entry("cli.serve", "serve", "Serve predictions, features and similar entities."),
+    "worker": Entry("cli.worker", "worker", "Make predictions that were submitted; list those given up."),
     "trace": Entry("cli.trace", "trace", "Draw a recent request: its steps, what each took and was given."),
     "releases": Entry("cli.releases", "releases", "List what was published, when, by whom and why."),
     "batches": Entry("cli.batches", "batches", "List the refreshes that ran, and how they ended."),

@@ -13,7 +13,7 @@ from gateway.app import Addresses, serve
 from runtime.process import run
 from runtime.settings import Settings
 
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 
 
 def serve_here(settings: Settings, store_url: str, ready: Callable[[Addresses], None]) -> int:
@@ -21,7 +21,7 @@ def serve_here(settings: Settings, store_url: str, ready: Callable[[Addresses], 
 
     Raises: as gateway.app.serve.
     """
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
 
     async def main(stop: asyncio.Event) -> int:
         await serve(settings, store_url, stop, ready)

@@ -1,0 +1,81 @@
+"""The composition root of a worker: what `app.py` is to a gateway. Settings become objects, and this file
+owns their lifetimes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from feature_store.redis_store import RedisStore
+from gateway.app import either, shelf
+from gateway.live import LiveRelease
+from gateway.plan import CompiledRelease
+from gateway.predict import Predictor
+from gateway.submissions.making import Making
+from gateway.submissions.scripts import longest_block_s
+from gateway.submissions.work_queue import WorkQueue
+from gateway.submissions.worker import Worker, WorkerCounts
+from registry.registry import Registry
+from runtime.batcher import BatchLimits
+from runtime.clock import Clock, SystemClock
+from runtime.offload import Offload
+from runtime.process import freeze_garbage
+from runtime.redis_connection import RedisConnection
+from runtime.settings import Settings
+
+
+async def work(
+    settings: Settings,
+    redis_url: str,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+    clock: Clock | None = None,
+) -> WorkerCounts:
+    """Make submitted predictions until `stop` is set, then end the mini-batch under way; return what was
+    done.
+
+    `ready` is called with the worker's name when the first release is loaded.
+
+    Raises: NotUsable when the application was never applied.
+    """
+    clock = clock or SystemClock()
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    async with AsyncExitStack() as stack:
+        connection = RedisConnection.open(redis_url, settings.redis, clock)
+        stack.push_async_callback(connection.aclose)
+        blocking = RedisConnection.open(redis_url, settings.redis, clock)
+        stack.push_async_callback(blocking.aclose)
+        offload = Offload(
+            clock, threads=settings.gateway.offload_threads, inline_below_s=settings.gateway.inline_below_s
+        )
+        stack.callback(offload.close)
+        registry = Registry(connection, settings.app, clock)
+        live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
+        store = RedisStore(connection, settings.feature_store)
+        limits = BatchLimits(members=settings.gateway.batch_members)
+        predictor = Predictor(store, offload, clock, limits)
+        stack.push_async_callback(predictor.aclose)
+        making = Making(live, predictor, clock, settings.submissions.timeout_s, settings.registry.poll_s)
+        queue = WorkQueue(connection, blocking, settings.app, name, settings.submissions)
+        worker = Worker(
+            queue, making.make, settings.submissions, clock, wait_s=longest_block_s(settings.redis)
+        )
+        loaded = asyncio.Event()
+
+        async def in_service(release: CompiledRelease) -> None:
+            if not loaded.is_set():
+                loaded.set()
+                freeze_garbage()
+                ready(name)
+
+        async def begin() -> None:
+            await either(loaded.wait(), stop.wait())
+            if loaded.is_set():
+                await worker.run(stop)
+
+        await either(live.follow(in_service), begin())
+        return worker.counts
