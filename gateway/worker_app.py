@@ -14,6 +14,7 @@ from feature_store.redis_store import RedisStore
 from gateway.app import either, shelf
 from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
+from gateway.precomputed import Precomputed
 from gateway.predict import Predictor
 from gateway.submissions.making import Making
 from gateway.submissions.scripts import longest_block_s
@@ -57,7 +58,8 @@ async def work(
         live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
         store = RedisStore(connection, settings.feature_store)
         limits = BatchLimits(members=settings.gateway.batch_members)
-        predictor = Predictor(store, offload, clock, limits)
+        precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
+        predictor = Predictor(store, offload, clock, limits, precomputed)
         stack.push_async_callback(predictor.aclose)
         making = Making(live, predictor, clock, settings.submissions.timeout_s, settings.registry.poll_s)
         queue = WorkQueue(connection, blocking, settings.app, name, settings.submissions)
