@@ -42,8 +42,8 @@ class PredictRequest:
     """Given where the caller knows it already; drawn otherwise."""
 
 
-def admit(request: PredictRequest) -> Member:
-    """Return the request, typed.
+def admit(request: PredictRequest, reply_reserve_s: float = 0.0) -> Member:
+    """Return the request, typed. Of its time `reply_reserve_s`, a tenth at most, is kept for the reply.
 
     Raises: InvalidRequest naming the field that is unknown, missing, of a wrong type or out of range.
     """
@@ -53,6 +53,7 @@ def admit(request: PredictRequest) -> Member:
         criticality=request.criticality,
         inputs=pipeline.inputs.parse(request.inputs),
         deadline=request.deadline,
+        work_until_s=pipeline.budget.work_until_s(request.deadline, request.admitted_s, reply_reserve_s),
         admitted_s=request.admitted_s,
         top=_top(pipeline, request.top),
         return_features=_return_features(pipeline, request.return_features),

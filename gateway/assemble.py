@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from feature_store.codec import RowBlock
 from feature_store.types import NO_VALUE
 from gateway.batch import Batch
+from gateway.narrow import narrow
 from gateway.plan import RequestPart, TensorPlan, ViewPart
 
 
 async def assemble(batch: Batch, deadline: Deadline) -> None:
-    """Fill in `batch.tensors`: (rows, width) arrays, C order, NaN where a value is missing."""
+    """Fill in `batch.tensors`: (rows, width) arrays, C order, NaN where a value is missing; for the rows that
+    may be answered."""
+    if batch.pipeline.select.where:
+        narrow(batch)
     for plan in batch.pipeline.predict.tensors:
         batch.tensors[plan.name] = _tensor(batch, plan)
 

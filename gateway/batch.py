@@ -7,12 +7,12 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 import numpy as np
 from forebay.deadline import Deadline
-from forebay.errors import Error, Internal
+from forebay.errors import Error, Internal, Unavailable
 from numpy.typing import NDArray
 
 from feature_store.codec import RowBlock
@@ -42,6 +42,13 @@ class Degradation:
     count: int
 
 
+class Reply(Protocol):
+    """What a member is answered with: an `Answer` that was made for it, or one that was kept for others."""
+
+    @property
+    def member(self) -> Member: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RequestCandidates:
     """Candidates that the request itself names: canonical key texts, and the key columns to give back."""
@@ -58,6 +65,8 @@ class Member:
     criticality: Criticality
     inputs: Inputs
     deadline: Deadline
+    work_until_s: float
+    """When its steps have to be done, on the monotonic clock: its deadline, less what the reply takes."""
     admitted_s: float
     top: int
     return_features: Sequence[str]
@@ -66,6 +75,7 @@ class Member:
     trace_id: str
     stages: list[StageTiming]
     error: Error | None = None
+    answer: Reply | None = None
     degradations: list[Degradation] = field(default_factory=list)
     oldest_as_of_us: int = 0
     """The least as-of time of the rows used for it; 0 while none is."""
@@ -107,6 +117,18 @@ class Candidates:
     columns: Mapping[str, NDArray[np.generic]]  # (m,) key columns in the key's order; strings as objects
     rows: NDArray[np.intp] | None = None  # (m,) which of the n are left; None while all are
 
+    def of_members(self, places: Sequence[int]) -> Candidates:
+        """Return the candidates of the members at `places` (rising), which become the members 0, 1, ..."""
+        others = copy(self)
+        others.keep(np.flatnonzero(np.isin(self.member_of_row, places)))
+        others.member_of_row = np.searchsorted(places, others.member_of_row)
+        return others
+
+    def compact(self) -> None:
+        """Let n be m: forget those that were dropped, whose rows haven't been read."""
+        if self.rows is not None:
+            self.texts, self.rows = [self.texts[row] for row in self.rows.tolist()], None
+
     def keep(self, kept: NDArray[np.intp]) -> None:
         """Drop all but the m rows that `kept` indexes."""
         self.rows = kept if self.rows is None else self.rows[kept]
@@ -119,29 +141,36 @@ class Candidates:
 class Batch:
     """Requests for one pipeline on their way through the steps.
 
-    `blocks` holds the rows of the requests' entities by view, one row per member; `candidate_blocks` those of
-    the candidates. `outputs` maps a score's name to one float32 per scored row.
+    `rows` holds the rows of the requests' entities by view, one per member, as they were read, and `blocks`
+    as the model may see them; `candidate_blocks` those of the candidates. `outputs` maps a score's name to
+    one float32 per scored row.
     """
 
     pipeline: CompiledPipeline
-    members: Sequence[Member]
+    members: list[Member]
     now_us: int
+    rows: dict[str, Sequence[bytes | None]] = field(default_factory=dict)
     blocks: dict[str, RowBlock] = field(default_factory=dict)
     candidates: Candidates | None = None
     candidate_blocks: dict[str, RowBlock] = field(default_factory=dict)
     tensors: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    answers: Sequence[Answer | None] = ()
+    is_typical: bool = True
+    """Whether how long it took says how long such batches take."""
+    first_due_s: float = field(init=False)
     deadline_s: float = field(init=False)
-    """The latest of the members' deadlines, on the monotonic clock."""
+    """When the work for the first of the members has to be done, and for the last; on the monotonic clock."""
 
     def __post_init__(self) -> None:
-        self.deadline_s = max([member.deadline.at_s for member in self.members])
+        due_s = [member.work_until_s for member in self.members]
+        self.first_due_s, self.deadline_s = min(due_s), max(due_s)
 
     @property
     def row_count(self) -> int:
-        """How many rows are scored: the candidates, or one per member."""
-        return len(self.members) if self.candidates is None else len(self.candidates.member_of_row)
+        """How many rows are scored, as far as is known: the candidates, or one per member."""
+        if self.candidates is not None:
+            return len(self.candidates.member_of_row)
+        return sum([member.row_count for member in self.members])
 
     def rows_of(self, view: str) -> tuple[RowBlock, NDArray[np.intp] | None]:
         """Return a hydrated view's rows, and which of them each scored row has; None: its own, in order."""
@@ -153,22 +182,50 @@ class Batch:
         return self.blocks[view], candidates.member_of_row
 
     @property
-    def failed(self) -> bool:
-        """Whether no member is left that can be answered."""
-        return all(member.error is not None for member in self.members)
+    def ended(self) -> bool:
+        """Whether no member is left that waits for an answer."""
+        return all(member.error is not None or member.answer is not None for member in self.members)
+
+    def limits_s(self, stage: str, now_s: float, reserve_s: float) -> tuple[float, float]:
+        """Return by when a stage that starts now has to be done for the first member, and for the last."""
+        limit_s = self.pipeline.budget.limit_s
+        return (
+            limit_s(stage, self.first_due_s - reserve_s, now_s),
+            limit_s(stage, self.deadline_s - reserve_s, now_s),
+        )
+
+    def member_limits_s(self, stage: str, now_s: float, reserve_s: float) -> list[float]:
+        """Return by when a stage that starts now has to be done for each member."""
+        limit_s = self.pipeline.budget.limit_s
+        return [limit_s(stage, member.work_until_s - reserve_s, now_s) for member in self.members]
+
+    def part(self, places: Sequence[int]) -> Batch:
+        """Return the members at `places` (rising), with all that is known for them, as a batch of their own.
+
+        Here each leaves a stand-in that has failed: the rows that were read for it stay where they are.
+        """
+        others = Batch(self.pipeline, [self.members[place] for place in places], self.now_us)
+        for place in places:
+            self.members[place] = replace(
+                self.members[place], error=_PARTED, stages=[], degradations=[], answer=None
+            )
+        for view in self.pipeline.hydrate:
+            if view.name in self.rows:
+                others.rows[view.name] = rows = [self.rows[view.name][place] for place in places]
+                block = view.reader.decode(rows, self.now_us)
+                others.blocks[view.name] = view.trusted(rows, block, self.now_us)
+        if self.candidates is not None:
+            others.candidates = self.candidates.of_members(places)
+            others.candidate_blocks = dict(self.candidate_blocks)
+            if not others.candidate_blocks:
+                others.candidates.compact()
+        return others
 
     def fail(self, error: Error) -> None:
-        """Fail every member that has not failed yet, each with an error of its own like `error`."""
+        """Fail every member that has not ended yet, each with an error of its own like `error`."""
         for member in self.members:
-            if member.error is None:
-                member.error = _another(error)
-
-    def results(self) -> list[Answer | Error]:
-        """Return each member's answer, or why it has none."""
-        return [
-            member.error or answer or _unanswered(member)
-            for member, answer in zip(self.members, self.answers or [None] * len(self.members), strict=True)
-        ]
+            if member.error is None and member.answer is None:
+                member.error = another(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +249,11 @@ class Answer:
     oldest_as_of_us: int
 
 
+def result_of(member: Member) -> Reply | Error:
+    """Return a member's answer, or why it has none."""
+    return member.error or member.answer or _unanswered(member)
+
+
 def _unanswered(member: Member) -> Internal:
     identity = secrets.token_hex(8)
     logger.error(
@@ -203,9 +265,12 @@ def _unanswered(member: Member) -> Internal:
     return Internal(f"internal error {identity}", id=identity)
 
 
-def _another(error: Error) -> Error:
+_PARTED = Unavailable("its member went on in a batch of its own")
+
+
+def another(error: Error) -> Error:
     """Return an error like `error` for one more to raise and to add to."""
-    another = copy(error)
-    another.metadata = dict(error.metadata)
-    another.__cause__ = error
-    return another
+    copied = copy(error)
+    copied.metadata = dict(error.metadata)
+    copied.__cause__ = error
+    return copied

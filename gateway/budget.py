@@ -9,6 +9,8 @@ from forebay.deadline import NEVER, Deadline
 
 DEFAULT_TIMEOUT_S = 1.0
 """Where neither the caller nor the pipeline sets a limit."""
+_LARGEST_RESERVE = 0.1
+"""Share of a request's time that may be kept for its reply: one in a hurry is not all reserve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,11 @@ class Budget:
             limit_s = DEFAULT_TIMEOUT_S
         return caller.earliest(Deadline(admitted_s + limit_s))
 
-    def given_s(self, stage: str, deadline_s: float, now_s: float) -> float:
-        """Return how long a stage that starts now may take: its cap, or what remains; never negative."""
-        remaining_s = deadline_s - now_s
+    def work_until_s(self, deadline: Deadline, admitted_s: float, reply_reserve_s: float) -> float:
+        """Return when the steps have to be done, for the reply to be sent by `deadline`."""
+        return deadline.at_s - min(reply_reserve_s, (deadline.at_s - admitted_s) * _LARGEST_RESERVE)
+
+    def limit_s(self, stage: str, due_s: float, now_s: float) -> float:
+        """Return by when a stage that starts now has to be done: when its cap is spent, or at `due_s`."""
         cap_s = self.stages_s.get(stage)
-        if cap_s is not None and cap_s < remaining_s:
-            return cap_s
-        return max(0.0, remaining_s)
+        return due_s if cap_s is None or now_s + cap_s > due_s else now_s + cap_s

@@ -20,9 +20,11 @@ from gateway.plan import (
     CandidateKeys,
     CompiledPipeline,
     CompiledRelease,
+    FeatureFallback,
     HydratedView,
     IndexSearch,
     KeyPart,
+    PredictFallback,
     PredictStep,
     RequestPart,
     RetrieveStep,
@@ -40,7 +42,7 @@ from registry.candidates import candidate_entity
 from registry.definitions import Application, split_column
 from registry.dtypes import DType, overflows
 from registry.pipeline_definitions import Condition as DeclaredCondition
-from registry.pipeline_definitions import HydrateView, Pipeline, Retrieve
+from registry.pipeline_definitions import FeatureScore, HydrateView, Pipeline, Retrieve
 from registry.plan import Plan
 from registry.precomputed import precomputed_gap
 from registry.release import Release
@@ -145,6 +147,7 @@ class _Compiler:
             candidates=candidates,
             hydrate_candidates=hydrate_candidates,
             predict=self._predict(definition),
+            predict_fallbacks=self._predict_fallbacks(definition),
             select=self._select(definition),
             budget=_budget(definition),
             returnable={
@@ -244,6 +247,20 @@ class _Compiler:
             output_names=tuple(dict.fromkeys(output.output for output in outputs)),
             estimate=Estimate(),
         )
+
+    def _predict_fallbacks(self, definition: Pipeline) -> tuple[PredictFallback | FeatureFallback, ...]:
+        return tuple(
+            self._feature_fallback(definition, action.feature)
+            if isinstance(action, FeatureScore)
+            else PredictFallback(action)
+            for action in definition.degrade.predict
+            if action != "fail"
+        )
+
+    def _feature_fallback(self, definition: Pipeline, column: str) -> FeatureFallback:
+        view, feature = split_column(column)
+        of_candidate = view not in {step.view for step in definition.hydrate}
+        return FeatureFallback(view, of_candidate, self.readers[view].gather_spec([feature], [0]))
 
     def _tensor(self, name: str, dtype: DType, columns: Sequence[str], definition: Pipeline) -> TensorPlan:
         """Give every column its place, in the order of the file, and group them by where they come from."""

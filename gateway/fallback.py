@@ -44,7 +44,7 @@ def settle(
             affected = mask if kept is None else mask[kept]
             counts = np.bincount(member_of_row[affected], minlength=len(batch.members))
             _report(batch, stage, view, reason, counts)
-        block = _without_distrusted(batch, view, rows, block)
+        block = view.trusted(rows, block, batch.now_us)
     _note_ages(batch, view.view.max_age_us, block, member_of_row, kept)
     return block
 
@@ -94,16 +94,3 @@ def _report(batch: Batch, stage: str, view: HydratedView, reason: str, counts: N
             continue
         action = "STALE_ROW" if reason == "STALE" and view.rule is Rule.STALE else "DEFAULTS"
         member.degrade(stage, view.name, reason, action, int(counts[index]))
-
-
-def _without_distrusted(
-    batch: Batch, view: HydratedView, rows: Sequence[bytes | None], block: RowBlock
-) -> RowBlock:
-    """Return the block with the rows that may not be used as if they were not there."""
-    distrusted = block.row_statuses == Status.ERROR
-    if view.rule is not Rule.STALE:
-        distrusted = distrusted | (block.row_statuses == Status.STALE)
-    if not distrusted.any():
-        return block
-    trusted = [None if bad else row for row, bad in zip(rows, distrusted.tolist(), strict=True)]
-    return view.reader.decode(trusted, batch.now_us)

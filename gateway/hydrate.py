@@ -3,12 +3,11 @@ and settle what is missing, stale or corrupt by each view's rule (`fallback.py`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from forebay.deadline import Deadline
-from forebay.errors import DeadlineExceeded, Unavailable
+from forebay.errors import Error
 
 from feature_store.codec import RowBlock
 from feature_store.store import OnlineStore
@@ -16,21 +15,48 @@ from feature_store.types import Status
 from gateway.batch import Batch, Candidates
 from gateway.candidate_keys import mixed_texts
 from gateway.fallback import NOT_FOUND, settle
-from gateway.plan import HydratedView, Rule
+from gateway.plan import HydratedView
+from gateway.step import DependentStep, Step
+from runtime.gate import Gate
+
+
+def hydrate_step(store: OnlineStore, gate: Callable[[Batch], Gate]) -> Step:
+    """Return step 3."""
+    return DependentStep(
+        "hydrate",
+        work=lambda batch, deadline: hydrate(batch, store, deadline),
+        gate=gate,
+        size=lambda batch: len(batch.members) * len(batch.pipeline.hydrate),
+        is_spare=lambda batch: all(view.is_spare for view in batch.pipeline.hydrate),
+        without=hydrate_without,
+    )
+
+
+def hydrate_candidates_step(store: OnlineStore, gate: Callable[[Batch], Gate]) -> Step:
+    """Return step 5."""
+    return DependentStep(
+        "hydrate_candidates",
+        work=lambda batch, deadline: hydrate_candidates(batch, store, deadline),
+        gate=gate,
+        size=lambda batch: max(1, batch.row_count * len(batch.pipeline.hydrate_candidates)),
+        is_spare=lambda batch: all(view.is_spare for view in batch.pipeline.hydrate_candidates),
+        without=hydrate_candidates_without,
+    )
 
 
 async def hydrate(batch: Batch, store: OnlineStore, deadline: Deadline) -> None:
     """Fill in `batch.blocks`: each member's rows, in one round trip for all views and members.
 
-    Raises: what the store raises, unless every view's rule says what to do without its rows.
+    Raises: DeadlineExceeded, Unavailable.
     """
     views = batch.pipeline.hydrate
     texts = [[member.inputs.keys[view.view.entity] for member in batch.members] for view in views]
-    read = await _read(views, texts, store, deadline)
-    members = np.arange(len(batch.members))
-    for view, rows in zip(views, read.rows, strict=True):
-        block = view.reader.decode(rows, batch.now_us)
-        batch.blocks[view.name] = settle(batch, "hydrate", view, rows, block, members, missing=read.missing)
+    _fill(batch, await _read(views, texts, store, deadline), NOT_FOUND)
+
+
+async def hydrate_without(batch: Batch, reason: str, error: Error) -> None:
+    """Fill in `batch.blocks` by each view's rule, no row of it being there for `reason`."""
+    _fill(batch, [[None] * len(batch.members)] * len(batch.pipeline.hydrate), reason)
 
 
 async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadline) -> None:
@@ -39,51 +65,60 @@ async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadlin
 
     Raises: as `hydrate`.
     """
-    views, candidates = batch.pipeline.hydrate_candidates, batch.candidates
-    if candidates is None:
-        raise ValueError("hydrate_candidates runs after the candidates are known")
+    views, candidates = batch.pipeline.hydrate_candidates, _candidates(batch)
     texts = [
         candidates.texts if view.key is None else mixed_texts(batch, candidates, view.key) for view in views
     ]
-    read = await _read(views, texts, store, deadline)
-    blocks = [view.reader.decode(rows, batch.now_us) for view, rows in zip(views, read.rows, strict=True)]
+    _fill_candidates(batch, await _read(views, texts, store, deadline), NOT_FOUND)
+
+
+async def hydrate_candidates_without(batch: Batch, reason: str, error: Error) -> None:
+    """Fill in `batch.candidate_blocks` by each view's rule, no row of it being there for `reason`: whether a
+    required one exists isn't known, so no candidate is dropped."""
+    absent: list[bytes | None] = [None] * len(_candidates(batch).texts)
+    _fill_candidates(batch, [absent] * len(batch.pipeline.hydrate_candidates), reason)
+
+
+Rows = list[bytes | None]
+
+
+def _candidates(batch: Batch) -> Candidates:
+    if batch.candidates is None:
+        raise ValueError("hydrate_candidates runs after the candidates are known")
+    return batch.candidates
+
+
+def _fill(batch: Batch, read: Sequence[Rows], missing: str) -> None:
+    members = np.arange(len(batch.members))
+    for view, rows in zip(batch.pipeline.hydrate, read, strict=True):
+        block = view.reader.decode(rows, batch.now_us)
+        batch.rows[view.name] = rows
+        batch.blocks[view.name] = settle(batch, "hydrate", view, rows, block, members, missing=missing)
+
+
+def _fill_candidates(batch: Batch, read: Sequence[Rows], missing: str) -> None:
+    views, candidates = batch.pipeline.hydrate_candidates, _candidates(batch)
+    blocks = [view.reader.decode(rows, batch.now_us) for view, rows in zip(views, read, strict=True)]
     for view, block in zip(views, blocks, strict=True):
-        if view.required and read.missing == NOT_FOUND:
+        if view.required and missing == NOT_FOUND:
             _drop_missing(batch, candidates, view, block)
     whose, kept = candidates.member_of_row, candidates.rows
-    for view, rows, block in zip(views, read.rows, blocks, strict=True):
+    for view, rows, block in zip(views, read, blocks, strict=True):
         batch.candidate_blocks[view.name] = settle(
-            batch, "hydrate_candidates", view, rows, block, whose, kept, missing=read.missing
+            batch, "hydrate_candidates", view, rows, block, whose, kept, missing=missing
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Each view's rows, and why one that is None isn't there."""
-
-    rows: list[list[bytes | None]]
-    missing: str = NOT_FOUND
 
 
 async def _read(
     views: Sequence[HydratedView], texts: Sequence[Sequence[str]], store: OnlineStore, deadline: Deadline
-) -> _Read:
-    """Return each view's rows; none at all where they can't be read and every view can do without.
-
-    Cost: one round trip; none for views that were never refreshed.
-    """
+) -> list[Rows]:
+    """Return each view's rows. Cost: one round trip; none for views that were never refreshed."""
     keys: list[bytes] = []
     for view, view_texts in zip(views, texts, strict=True):
         if view.reader.published:
             keys += view.reader.row_keys(view_texts)
-    try:
-        found = await store.get_many(keys, deadline) if keys else []
-    except (DeadlineExceeded, Unavailable) as error:
-        if any(view.rule in (None, Rule.FAIL) for view in views):
-            raise
-        absent: list[list[bytes | None]] = [[None] * len(view_texts) for view_texts in texts]
-        return _Read(absent, "TIMEOUT" if isinstance(error, DeadlineExceeded) else "UNAVAILABLE")
-    rows: list[list[bytes | None]] = []
+    found = await store.get_many(keys, deadline) if keys else []
+    rows: list[Rows] = []
     start = 0
     for view, view_texts in zip(views, texts, strict=True):
         if view.reader.published:
@@ -91,7 +126,7 @@ async def _read(
             start += len(view_texts)
         else:
             rows.append([None] * len(view_texts))
-    return _Read(rows)
+    return rows
 
 
 def _drop_missing(batch: Batch, candidates: Candidates, view: HydratedView, block: RowBlock) -> None:

@@ -15,7 +15,7 @@ def narrow(batch: Batch) -> None:
     is to use them. Cost: a few array operations per condition.
     """
     candidates, conditions = batch.candidates, batch.pipeline.select.where
-    if candidates is None or batch.failed:
+    if candidates is None or batch.ended:
         return
     kept = np.ones(batch.row_count, np.bool_)
     for condition in conditions:

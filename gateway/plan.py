@@ -3,17 +3,18 @@ request pins the one it started with. `compile.py` makes it, `predict.py` runs i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 from forebay.errors import NotFound, NotUsable
+from numpy.typing import NDArray
 
 from ann_index.snapshot import Snapshot
-from feature_store.codec import GatherSpec, ViewReader
+from feature_store.codec import GatherSpec, RowBlock, ViewReader
 from feature_store.schema import FeatureView
-from feature_store.types import KeyField
+from feature_store.types import KeyField, Status
 from gateway.budget import Budget
 from gateway.conditions import Condition
 from gateway.inputs import InputSchema
@@ -61,6 +62,22 @@ class HydratedView:
     @property
     def name(self) -> str:
         return self.view.name
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether its rule says what to do without its rows."""
+        return self.rule is not None and self.rule is not Rule.FAIL
+
+    def trusted(self, rows: Sequence[bytes | None], block: RowBlock, now_us: int) -> RowBlock:
+        """Return the block of these rows, those that may not be used as if they were not there: corrupt ones,
+        and stale ones unless the rule takes them."""
+        distrusted = block.row_statuses == Status.ERROR
+        if self.rule is not Rule.STALE:
+            distrusted = distrusted | (block.row_statuses == Status.STALE)
+        if not distrusted.any():
+            return block
+        kept = [None if bad else row for row, bad in zip(rows, distrusted.tolist(), strict=True)]
+        return self.reader.decode(kept, now_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +177,33 @@ class PredictStep:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackCandidates:
+    """Candidates for when none can be retrieved, the best first.
+
+    Shapes: texts (n,) canonical keys; columns (n,) of the key's one field.
+    """
+
+    texts: Sequence[str]
+    columns: Mapping[str, NDArray[np.generic]]
+
+
+class PredictFallback(Enum):
+    """What stands in for a prediction that can't be made, besides a feature."""
+
+    PRECOMPUTED = "precomputed"
+    STALE_ANSWER = "stale_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFallback:
+    """A feature that stands in for the model's score: one column."""
+
+    view: str
+    of_candidate: bool
+    spec: GatherSpec
+
+
+@dataclass(frozen=True, slots=True)
 class SelectStep:
     """Which rows are answered, how many, and in which order. `top` is None when one row is scored.
 
@@ -185,10 +229,13 @@ class CompiledPipeline:
     candidates: CandidateKeys | None
     hydrate_candidates: tuple[HydratedView, ...]
     predict: PredictStep
+    predict_fallbacks: tuple[PredictFallback | FeatureFallback, ...]
+    """What is tried, in order, where the model's scores can't be had in time."""
     select: SelectStep
     budget: Budget
     returnable: Mapping[str, Scalar]
     """Features that a request may ask back, as "view.feature", and their element types."""
+    retrieve_fallback: FallbackCandidates | None = None
     precomputed: PrecomputedPlan | None = None
     """None where the pipeline gives no precomputed answers, or has none."""
 

@@ -4,30 +4,42 @@ predict, select. Each step works on a batch of requests for one pipeline. Transp
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from forebay.deadline import Deadline
-from forebay.errors import DeadlineExceeded, Error
+from forebay.errors import DeadlineExceeded, Error, Internal, Overloaded, Unavailable
 
 from feature_store.store import OnlineStore
 from gateway.admit import PredictRequest, admit
 from gateway.assemble import assemble
-from gateway.batch import Answer, Batch, Member
-from gateway.hydrate import hydrate, hydrate_candidates
+from gateway.batch import Answer, Batch, Member, Reply, result_of
+from gateway.gates import Gates
+from gateway.hydrate import hydrate_candidates_step, hydrate_step
 from gateway.kept_answer import Recalled
-from gateway.narrow import narrow
+from gateway.plan import CompiledPipeline
 from gateway.precomputed import Precomputed
-from gateway.retrieve import request_candidates, retrieve
-from gateway.run_model import run_model
+from gateway.retrieve import request_candidates, retrieve_step
+from gateway.run_model import predict_step
 from gateway.select import select
+from gateway.stand_in import StandIn
+from gateway.step import Step, StepRunner
 from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock
 from runtime.offload import Offload
 
+DEFAULT_REPLY_RESERVE_S = 0.001
+_STAND_IN_S = 0.001
+"""What is left of a request's time for what stands in for its prediction, where something does."""
+
 
 class Predictor:
-    """Answers requests. One per process; the plan to run comes with each request."""
+    """Answers requests. One per process; the plan to run comes with each request.
+
+    `degraded` counts what answers had to do without, by (pipeline, stage, reason, action).
+    """
 
     def __init__(
         self,
@@ -36,13 +48,23 @@ class Predictor:
         clock: Clock,
         limits: BatchLimits | None = None,
         precomputed: Precomputed | None = None,
+        reply_reserve_s: float = DEFAULT_REPLY_RESERVE_S,
     ) -> None:
-        self._store = store
-        self._offload = offload
+        self.degraded: Counter[tuple[str, str, str, str]] = Counter()
         self._clock = clock
         self._limits = limits
+        self._reply_reserve_s = reply_reserve_s
         self._precomputed = precomputed or Precomputed(store, clock)
-        self._batchers: dict[str, Batcher[Member, Answer]] = {}
+        self._stand_in = StandIn(self._precomputed, lambda member: None)
+        gates = Gates()
+        self._runner = StepRunner(clock, self._deliver)
+        self._hydrate = hydrate_step(store, gates.of_store)
+        self._retrieve = retrieve_step(offload, gates.of_retrieval)
+        self._hydrate_candidates = hydrate_candidates_step(store, gates.of_store)
+        self._assemble = Step("assemble", assemble)
+        self._predict = predict_step(offload, gates.of_model, self._stand_in)
+        self._select = Step("select", select)
+        self._batchers: dict[str, Batcher[Member, Reply]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer | Recalled:
         """Return the answer to one request, made in one batch with the requests that came while it waited.
@@ -54,24 +76,12 @@ class Predictor:
         remembered = self._recall(member)
         if remembered is not None:
             return remembered
-        found = await self._precomputed.first(member)
-        if found is not None:
-            return found
-        try:
-            return await self._batcher(member.pipeline.name).submit(
-                member,
-                key=member.pipeline.release,
-                rows=member.row_count,
-                deadline=member.deadline,
-                criticality=member.criticality,
-            )
-        except DeadlineExceeded as error:
-            if "stage" in error.metadata:
-                raise
-            last = member.stages[-1][0]
-            raise DeadlineExceeded(f"{error.message}, after {last}", stage=last) from error
+        answer = await self._precomputed.first(member) or await self._make(member)
+        for part in answer.member.degradations:
+            self.degraded[member.pipeline.name, part.stage, part.reason, part.action] += 1
+        return answer
 
-    async def run(self, members: Sequence[Member]) -> list[Answer | Error]:
+    async def run(self, members: Sequence[Member]) -> list[Reply | Error]:
         """Return each one's answer, or why it has none: requests for one pipeline, in one batch, now."""
         return await self._run(members)
 
@@ -80,7 +90,30 @@ class Predictor:
         for batcher in self._batchers.values():
             await batcher.aclose()
 
-    def _batcher(self, pipeline: str) -> Batcher[Member, Answer]:
+    async def _make(self, member: Member) -> Answer | Recalled:
+        """Return an answer that is made now, or what stands in for it."""
+        stands_in = member.pipeline.predict_fallbacks
+        try:
+            answer = await self._batcher(member.pipeline.name).submit(
+                member,
+                key=member.pipeline.release,
+                rows=member.row_count,
+                deadline=Deadline(member.work_until_s - _STAND_IN_S if stands_in else member.work_until_s),
+                criticality=member.criticality,
+            )
+        except (DeadlineExceeded, Overloaded, Unavailable, Internal) as error:
+            # A copy: the batch that the member is in may still be at work on it.
+            waiting = replace(member, degradations=[], stages=list(member.stages))
+            found = await self._stand_in.for_request(waiting, error)
+            if found is not None:
+                return found
+            if isinstance(error, DeadlineExceeded) and "stage" not in error.metadata:
+                last = member.stages[-1][0]
+                raise DeadlineExceeded(f"{error.message}, after {last}", stage=last) from error
+            raise
+        return cast("Answer | Recalled", answer)
+
+    def _batcher(self, pipeline: str) -> Batcher[Member, Reply]:
         """Return the pipeline's batcher: a slow pipeline holds up no other, and its costs are its own."""
         found = self._batchers.get(pipeline)
         if found is None:
@@ -89,54 +122,45 @@ class Predictor:
 
     def _admit(self, request: PredictRequest) -> Member:
         """Check the request. Admission control takes its place here."""
-        member = admit(request)
-        self._stamp((member,), "admit", request.admitted_s, member.deadline.at_s - request.admitted_s)
+        member = admit(request, self._reply_reserve_s)
+        self._stamp(member, "admit", request.admitted_s)
         return member
 
     def _recall(self, member: Member) -> Answer | None:
         """Look for an answer that is known already. The prediction cache takes its place here."""
-        now_s = self._clock.monotonic_s()
-        self._stamp((member,), "recall", now_s, member.deadline.at_s - now_s)
+        self._stamp(member, "recall", self._clock.monotonic_s())
         return None
 
-    async def _run(self, members: Sequence[Member]) -> list[Answer | Error]:
+    async def _run(self, members: Sequence[Member]) -> list[Reply | Error]:
         """Take a batch through the steps that its pipeline declares; a failure ends its own member."""
         pipeline = members[0].pipeline
-        batch = Batch(pipeline, members, self._clock.now_us())
-        if pipeline.hydrate:
-            await self._step(batch, "hydrate", partial(hydrate, batch, self._store))
-        if pipeline.retrieve is not None:
-            await self._step(batch, "retrieve", partial(retrieve, batch, self._offload))
-        elif pipeline.candidates is not None:
+        batch = Batch(pipeline, list(members), self._clock.now_us())
+        if pipeline.candidates is not None and pipeline.candidates.from_request:
             request_candidates(batch)
-        if pipeline.hydrate_candidates:
-            await self._step(batch, "hydrate_candidates", partial(hydrate_candidates, batch, self._store))
-        if pipeline.select.where:
-            narrow(batch)
-        await self._step(batch, "assemble", partial(assemble, batch))
-        await self._step(batch, "predict", partial(run_model, batch, self._offload))
-        await self._step(batch, "select", partial(select, batch))
-        return batch.results()
+        await self._runner.run(batch, self._steps_of(pipeline))
+        if not batch.is_typical:
+            self._batcher(pipeline.name).mark_untypical(members[0])
+        return [result_of(member) for member in members]
 
-    async def _step(self, batch: Batch, stage: str, work: Callable[[Deadline], Awaitable[None]]) -> None:
-        """Run one step within what the members' deadlines and the pipeline's budget leave it."""
-        start_s = self._clock.monotonic_s()
-        given_s = batch.pipeline.budget.given_s(stage, batch.deadline_s, start_s)
-        if given_s <= 0:
-            batch.fail(DeadlineExceeded(f"the deadline passed before {stage}", stage=stage))
-        if batch.failed:
-            return
-        try:
-            await work(Deadline(start_s + given_s))
-        except DeadlineExceeded:
-            given = f"{given_s * 1000:.1f} ms"
-            batch.fail(DeadlineExceeded(f"{stage} was not done in the {given} it was given", stage=stage))
-        except Error as error:
-            batch.fail(error)
-        self._stamp(batch.members, stage, start_s, given_s)
+    def _steps_of(self, pipeline: CompiledPipeline) -> list[Step]:
+        """Return the steps that a pipeline declares, in order."""
+        return [
+            *([self._hydrate] if pipeline.hydrate else []),
+            *([self._retrieve] if pipeline.retrieve is not None else []),
+            *([self._hydrate_candidates] if pipeline.hydrate_candidates else []),
+            self._assemble,
+            self._predict,
+            self._select,
+        ]
 
-    def _stamp(self, members: Sequence[Member], stage: str, start_s: float, given_s: float) -> None:
-        """Note on every member when the step ran and what it was given."""
-        timing = (stage, start_s, self._clock.monotonic_s() - start_s, given_s)
-        for member in members:
-            member.stages.append(timing)
+    def _deliver(self, members: Sequence[Member]) -> None:
+        """Answer members that have ended before the batch that they came in."""
+        batcher = self._batchers.get(members[0].pipeline.name)
+        if batcher is not None:
+            for member in members:
+                batcher.answer(member, result_of(member))
+
+    def _stamp(self, member: Member, stage: str, start_s: float) -> None:
+        """Note when a step of the request's own ran, and that it had all the time that is left."""
+        now_s = self._clock.monotonic_s()
+        member.stages.append((stage, start_s, now_s - start_s, member.deadline.at_s - start_s))

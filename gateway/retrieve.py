@@ -4,7 +4,7 @@ several searches find is merged (`merge.py`)."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,29 @@ from numpy.typing import NDArray
 
 from ann_index.queries import are_searchable, is_in_range
 from ann_index.types import Metric, Neighbours
-from feature_store.codec import RowBlock
-from feature_store.types import NO_VALUE
 from gateway.batch import Batch, Candidates, Member
+from gateway.excluded import excluded_keys
 from gateway.fallback import NOT_FOUND
+from gateway.fallback_candidates import retrieve_without
 from gateway.merge import Found, merged
 from gateway.plan import IndexSearch, RetrieveStep
-from registry.columns import VariableLists
+from gateway.step import DependentStep, Step
 from registry.key_text import integer_texts
+from runtime.gate import Gate
 from runtime.offload import Offload
+
+
+def retrieve_step(offload: Offload, gate: Callable[[Batch], Gate]) -> Step:
+    """Return step 4."""
+    return DependentStep(
+        "retrieve",
+        work=lambda batch, deadline: retrieve(batch, offload, deadline),
+        gate=gate,
+        size=lambda batch: len(batch.members),
+        is_spare=lambda batch: batch.pipeline.retrieve_fallback is not None,
+        without=retrieve_without,
+        helpless=without_vector,
+    )
 
 
 async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
@@ -32,9 +46,9 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
     has none at all fails (`_refuse_without_vector`), and the others go on.
     Cost: one call per index; with one search, nothing is merged or sorted.
     """
-    step, keys = batch.pipeline.retrieve, batch.pipeline.candidates
-    if step is None or keys is None:
-        raise ValueError("retrieve runs only in a pipeline that declares it")
+    step, keys = _declared(batch), batch.pipeline.candidates
+    if keys is None:
+        raise ValueError("what is retrieved has keys")
     queries = [_queries(batch, search) for search in step.searches]
     _settle_without_vector(batch, step, [query.absent for query in queries])
     going = np.array([place for place, member in enumerate(batch.members) if member.error is None], np.intp)
@@ -50,6 +64,16 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
     else:
         parts = [_found(*part) for part in zip(asked, found, strict=True)]
         batch.candidates = merged(parts, field.name)
+
+
+def without_vector(batch: Batch) -> list[int]:
+    """Return the places of the members that have no vector for any search."""
+    absent = [_queries(batch, search).absent for search in _declared(batch).searches]
+    lacking = [mask for mask in absent if mask is not None]
+    if len(lacking) < len(absent):
+        return []
+    places: list[int] = np.flatnonzero(np.all(lacking, axis=0)).tolist()
+    return places
 
 
 def request_candidates(batch: Batch) -> None:
@@ -130,6 +154,12 @@ def _refuse_without_vector(member: Member, step: RetrieveStep) -> None:
     member.error = NotUsable(f"view {views} has no vector to search index {indexes} with for this entity")
 
 
+def _declared(batch: Batch) -> RetrieveStep:
+    if batch.pipeline.retrieve is None:
+        raise ValueError("retrieve runs only in a pipeline that declares it")
+    return batch.pipeline.retrieve
+
+
 def _asked(batch: Batch, search: IndexSearch, queries: _Queries, going: NDArray[np.intp]) -> _Asked:
     members = going if queries.absent is None else going[~queries.absent[going]]
     vectors = queries.vectors if len(members) == len(queries.vectors) else queries.vectors[members]
@@ -137,26 +167,11 @@ def _asked(batch: Batch, search: IndexSearch, queries: _Queries, going: NDArray[
 
 
 def _excluded(batch: Batch, search: IndexSearch, members: NDArray[np.intp]) -> list[NDArray[np.int64]] | None:
-    if search.exclude_view is None or search.exclude is None:
+    excluded = excluded_keys(batch, search)
+    if excluded is None:
         return None
-    values = _lists(batch.blocks[search.exclude_view], search.exclude)
-    offsets, keys = values.offsets, search.snapshot.keys
-    excluded = []
-    for index in members:
-        positions = keys.positions(values.values[offsets[index] : offsets[index + 1]])
-        excluded.append(positions[positions >= 0])
-    return excluded
-
-
-def _lists(block: RowBlock, feature: str) -> VariableLists:
-    """Return a feature as lists, a scalar as lists of one, and what has no value as empty ones."""
-    values, statuses = block.column(feature)
-    if isinstance(values, VariableLists):
-        return values
-    known = ~np.isin(statuses, NO_VALUE)
-    array = np.asarray(values)
-    lengths = known * (array.shape[1] if array.ndim > 1 else 1)  # (members,) int64
-    return VariableLists(array[known].reshape(-1), np.concatenate(([0], np.cumsum(lengths))))
+    positions = [search.snapshot.keys.positions(excluded[index]) for index in members]
+    return [found[found >= 0] for found in positions]
 
 
 def _only(asked: _Asked, found: Neighbours, field: str) -> Candidates:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from forebay.deadline import Deadline
 
 from gateway.batch import Batch
+from gateway.stand_in import StandIn
+from gateway.step import DependentStep, Step
+from runtime.gate import Gate
 from runtime.offload import Offload
+
+
+def predict_step(offload: Offload, gate: Callable[[Batch], Gate], stand_in: StandIn) -> Step:
+    """Return step 7."""
+    return DependentStep(
+        "predict",
+        work=lambda batch, deadline: run_model(batch, offload, deadline),
+        gate=gate,
+        size=lambda batch: max(1, batch.row_count),
+        is_spare=lambda batch: bool(batch.pipeline.predict_fallbacks),
+        without=stand_in.for_batch,
+    )
 
 
 async def run_model(batch: Batch, offload: Offload, deadline: Deadline) -> None:

@@ -15,7 +15,7 @@ from registry.dtypes import Scalar
 
 
 async def select(batch: Batch, deadline: Deadline) -> None:
-    """Fill in `batch.answers`: each member's, rows in rank order; None for a member that failed."""
+    """Give each member that has not ended yet its answer, rows in rank order."""
     count = len(batch.members)
     if batch.candidates is None:
         starts = list(range(count + 1))
@@ -24,10 +24,9 @@ async def select(batch: Batch, deadline: Deadline) -> None:
     else:
         starts = np.searchsorted(batch.candidates.member_of_row, np.arange(count + 1)).tolist()
     ranking = _ranking(batch)
-    batch.answers = [
-        None if member.error is not None else _answer(batch, ranking, index, starts[index], starts[index + 1])
-        for index, member in enumerate(batch.members)
-    ]
+    for index, member in enumerate(batch.members):
+        if member.error is None and member.answer is None:
+            member.answer = _answer(batch, ranking, index, starts[index], starts[index + 1])
 
 
 def _ranking(batch: Batch) -> NDArray[np.generic] | None:

@@ -111,7 +111,7 @@ class CompiledApplication:
     ) -> Answer:
         """Run one request through the eight steps."""
         now_s = self.clock.monotonic_s()
-        return await self.predictor.predict(
+        answer = await self.predictor.predict(
             PredictRequest(
                 pipeline=self.release.pipeline(pipeline),
                 criticality=Criticality.DEFAULT,
@@ -125,6 +125,8 @@ class CompiledApplication:
                 stages=[],
             )
         )
+        assert isinstance(answer, Answer)
+        return answer
 
 
 def compiled_application(directory: Path, clock: ManualClock) -> CompiledApplication:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from feature_store.schema import Feature as SchemaFeature
 from feature_store.schema import FeatureView, RowSchema
 from feature_store.types import KeyField
 from gateway.assemble import assemble
-from gateway.batch import Batch, Candidates, Member
+from gateway.batch import Batch, Candidates, Member, result_of
 from gateway.inputs import Inputs, InputValue
 from gateway.plan import RequestPart, TensorPlan, ViewPart
 from registry.columns import ColumnData
@@ -31,6 +32,7 @@ def batch_of(application: CompiledApplication, tensor: TensorPlan, values: Seque
             criticality=Criticality.DEFAULT,
             inputs=Inputs({}, {"number": value}),
             deadline=NEVER,
+            work_until_s=inf,
             admitted_s=0.0,
             top=1,
             return_features=(),
@@ -114,7 +116,7 @@ def test_a_member_without_answer_and_error_gets_an_error_with_an_id(
     application: CompiledApplication, caplog: pytest.LogCaptureFixture
 ) -> None:
     batch = batch_of(application, TensorPlan("x", np.dtype(np.float32), 1, (), (), ()), [0])
-    [error] = batch.results()
+    error = result_of(batch.members[0])
     assert isinstance(error, Internal)
     assert error.metadata["id"] in caplog.text
     assert error.metadata["id"] in error.message

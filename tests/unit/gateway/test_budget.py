@@ -17,10 +17,15 @@ def test_deadline_is_the_total_or_a_second_when_the_caller_has_none() -> None:
     assert Budget(None, {}).deadline(NEVER, 100.0) == Deadline(100.0 + DEFAULT_TIMEOUT_S)
 
 
-def test_a_stage_is_given_its_cap_or_what_remains() -> None:
+def test_a_stage_has_its_cap_or_what_remains() -> None:
     budget = Budget(0.025, {"hydrate": 0.005})
-    deadline = Deadline(100.025)
-    assert budget.given_s("hydrate", deadline.at_s, 100.0) == 0.005
-    assert abs(budget.given_s("hydrate", deadline.at_s, 100.023) - 0.002) < 1e-9
-    assert abs(budget.given_s("select", deadline.at_s, 100.0) - 0.025) < 1e-9
-    assert budget.given_s("select", deadline.at_s, 101.0) == 0.0
+    assert budget.limit_s("hydrate", 100.025, 100.0) == 100.005
+    assert budget.limit_s("hydrate", 100.025, 100.023) == 100.025
+    assert budget.limit_s("select", 100.025, 100.0) == 100.025
+    assert budget.limit_s("hydrate", 100.025, 101.0) == 100.025
+
+
+def test_the_reply_has_its_reserve_but_never_over_a_tenth() -> None:
+    budget = Budget(None, {})
+    assert budget.work_until_s(Deadline(100.1), 100.0, 0.001) == 100.1 - 0.001
+    assert abs(budget.work_until_s(Deadline(100.001), 100.0, 0.001) - 100.0009) < 1e-9

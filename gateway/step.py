@@ -1,0 +1,267 @@
+"""How a step runs that depends on something: a gate before it, each member's own limit while it runs, and
+its declared fallback for those who can't wait. What the steps do is in their own files; `predict.py` lists
+them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from forebay.deadline import Deadline
+from forebay.errors import DeadlineExceeded, Error, Internal, NotUsable, Unavailable
+
+from gateway.batch import Batch, Member
+from runtime.clock import Clock
+from runtime.gate import Gate
+
+logger = logging.getLogger(__name__)
+
+
+def _nobody(batch: Batch) -> list[int]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a pipeline. `work` fills in its part of the batch before the deadline, or raises."""
+
+    name: str
+    work: Callable[[Batch, Deadline], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class DependentStep(Step):
+    """A step that depends on something, and that a pipeline may declare how to do without.
+
+    `gate` and `size` give the gate of what the work depends on, and how many rows it takes. `is_spare` tells
+    whether the batch's pipeline says what to do without it; then `without` does that, given the reason of the
+    `Degradation` and the error that members fail with whom it can't help.
+    """
+
+    gate: Callable[[Batch], Gate]
+    size: Callable[[Batch], int]
+    is_spare: Callable[[Batch], bool]
+    without: Callable[[Batch, str, Error], Awaitable[None]]
+    helpless: Callable[[Batch], list[int]] = _nobody
+    """The places of members that the work can't help, asked where the step is spare."""
+
+
+class StepRunner:
+    """Takes batches through steps, within what deadlines, caps and the later steps leave each of them.
+
+    `deliver` is given members that were parted from their batch and have ended before it.
+    """
+
+    def __init__(self, clock: Clock, deliver: Callable[[Sequence[Member]], None]) -> None:
+        self._clock = clock
+        self._deliver = deliver
+
+    async def run(self, batch: Batch, steps: Sequence[Step]) -> None:
+        """Take a batch through all steps. At the end every member has an answer or an error."""
+        parted: list[asyncio.Task[None]] = []
+        try:
+            await self.go_on(batch, steps, parted)
+        finally:
+            # A task may part members off in its turn: then the list grows while it is gone through.
+            for task in parted:
+                await asyncio.wait([task])
+
+    async def go_on(self, batch: Batch, steps: Sequence[Step], parted: list[asyncio.Task[None]]) -> None:
+        """Take a batch through these steps; members that leave it go on in tasks that `parted` collects."""
+        for place, step in enumerate(steps):
+            if batch.ended:
+                return
+            start_s = self._clock.monotonic_s()
+            if isinstance(step, DependentStep):
+                attempt = _Attempt(self, self._clock, batch, step, steps[place + 1 :], parted, start_s)
+                await attempt.make()
+            else:
+                await self._run(batch, step, start_s)
+
+    async def go_without(
+        self,
+        batch: Batch,
+        step: DependentStep,
+        without: tuple[str, Error],
+        later: Sequence[Step],
+        parted: list[asyncio.Task[None]],
+    ) -> None:
+        """Take members that were parted through the later steps, without this one, and deliver them."""
+        try:
+            await _do_without(batch, step, *without)
+            await self.go_on(batch, later, parted)
+        except Exception as bug:
+            identity = secrets.token_hex(8)
+            logger.exception("internal error %s after %s", identity, step.name, exc_info=bug)
+            batch.fail(Internal(f"internal error {identity}", id=identity))
+        self._deliver(batch.members)
+
+    async def _run(self, batch: Batch, step: Step, start_s: float) -> None:
+        """Run a step that depends on nothing."""
+        given_s = batch.deadline_s - start_s
+        if given_s <= 0:
+            batch.fail(_too_late(step.name))
+            return
+        try:
+            await step.work(batch, Deadline(batch.deadline_s))
+        except Error as error:
+            batch.fail(error)
+        _stamp(batch, step.name, start_s, self._clock.monotonic_s(), given_s)
+
+
+class _Attempt:
+    """One run of a step that depends on something: at once, in part, or not at all."""
+
+    __slots__ = (
+        "_batch", "_clock", "_first_s", "_gate", "_last_s", "_later", "_parted", "_reserve_s", "_runner",
+        "_size", "_spare", "_start_s", "_step",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        runner: StepRunner,
+        clock: Clock,
+        batch: Batch,
+        step: DependentStep,
+        later: Sequence[Step],
+        parted: list[asyncio.Task[None]],
+        start_s: float,
+    ) -> None:
+        self._runner = runner
+        self._clock = clock
+        self._batch = batch
+        self._step = step
+        self._later = later
+        self._parted = parted
+        self._start_s = start_s
+        self._gate = step.gate(batch)
+        self._size = step.size(batch)
+        self._spare = step.is_spare(batch)
+        self._reserve_s = _expected_s(later, batch, start_s) if self._spare else 0.0
+        self._first_s, self._last_s = batch.limits_s(step.name, start_s, self._reserve_s)
+
+    async def make(self) -> None:
+        """Do the step's work, or what the pipeline says to do without it, for all members."""
+        batch, step, given_s = self._batch, self._step, self._last_s - self._start_s
+        verdict = self._gate.admit(self._start_s, given_s, self._size)
+        if not verdict:
+            await _do_without(batch, step, verdict.name, self._refusal(verdict.name, given_s))
+        elif not (self._spare and await self._part_helpless()):
+            limits_s = self._part_hurried() if self._first_s < self._last_s else []
+            try:
+                await self._work(limits_s)
+            except DeadlineExceeded:
+                self._gate.timed_out(self._clock.monotonic_s(), given_s, self._size)
+                batch.is_typical = False
+                await _do_without(batch, step, "TIMEOUT", _not_done(step.name, given_s))
+            except Unavailable as error:
+                self._gate.failed(self._clock.monotonic_s())
+                await _do_without(batch, step, "UNAVAILABLE", error)
+            except Error as error:
+                self._gate.failed(self._clock.monotonic_s())
+                await _do_without(batch, step, "ERROR", error)
+        _stamp(batch, step.name, self._start_s, self._clock.monotonic_s(), given_s)
+
+    async def _work(self, limits_s: Sequence[float]) -> None:
+        """Do the work, and let the gate learn how long it took."""
+        work = self._step.work(self._batch, Deadline(self._last_s))
+        if limits_s and self._spare:
+            await self._wait(work, limits_s)
+        else:
+            await work
+        ended_s = self._clock.monotonic_s()
+        self._gate.succeeded(ended_s, ended_s - self._start_s, self._size)
+
+    async def _wait(self, work: Awaitable[None], limits_s: Sequence[float]) -> None:
+        """Wait for the work, to the last limit; part those whose limits pass before."""
+        task = asyncio.ensure_future(work)
+        try:
+            for limit_s in sorted(set(limits_s))[:-1]:
+                await asyncio.wait([task], timeout=max(0.0, limit_s - self._clock.monotonic_s()))
+                if task.done():
+                    break
+                late = [place for place, other_s in enumerate(limits_s) if other_s == limit_s]
+                late = [place for place in late if self._batch.members[place].error is None]
+                if late:
+                    self._batch.is_typical = False
+                    self._part(late, "TIMEOUT", _not_done(self._step.name, limit_s - self._start_s))
+            await task
+        finally:
+            task.cancel()  # where this task is: a read's reply is dropped, its place in the queue stays
+
+    async def _part_helpless(self) -> bool:
+        """Part the members that the work can't help; return whether that was all of them."""
+        helpless = self._step.helpless(self._batch)
+        error = NotUsable(f"{self._step.name} has nothing to work with")
+        if helpless and len(helpless) == len(self._batch.members):
+            await _do_without(self._batch, self._step, "NOT_FOUND", error)
+            return True
+        if helpless:
+            self._part(helpless, "NOT_FOUND", error)
+        return False
+
+    def _part_hurried(self) -> list[float]:
+        """Part the members with less time than the work is expected to take; return everybody's limits."""
+        limits_s = self._batch.member_limits_s(self._step.name, self._start_s, self._reserve_s)
+        done_s = self._start_s + self._gate.expected_s(self._start_s, self._size)
+        hurried = [place for place, limit_s in enumerate(limits_s) if limit_s < done_s]
+        hurried = [place for place in hurried if self._batch.members[place].error is None]
+        if 0 < len(hurried) < len(limits_s):
+            self._part(hurried, "NO_TIME", self._refusal("NO_TIME", self._first_s - self._start_s))
+        return limits_s
+
+    def _part(self, places: Sequence[int], reason: str, error: Error) -> None:
+        """Let the members at `places` go on without this step, in a batch of their own."""
+        others = self._batch.part(places)
+        now_s = self._clock.monotonic_s()
+        _stamp(others, self._step.name, self._start_s, now_s, now_s - self._start_s)
+        going = self._runner.go_without(others, self._step, (reason, error), self._later, self._parted)
+        self._parted.append(asyncio.create_task(going))
+
+    def _refusal(self, reason: str, given_s: float) -> Error:
+        """Return why the step isn't started, as the error of who can't do without it."""
+        name = self._step.name
+        if reason == "UNAVAILABLE":
+            why = f"{name} has failed time and again; it is tried again every 100 ms"
+            return Unavailable(why, stage=name)
+        if given_s <= 0.0:
+            return _too_late(name)
+        expected_s = self._gate.expected_s(self._start_s, self._size)
+        why = f"{name} takes about {expected_s * 1000:.1f} ms, and {given_s * 1000:.1f} ms were left"
+        return DeadlineExceeded(why, stage=name, reason=reason)
+
+
+def _stamp(batch: Batch, name: str, start_s: float, end_s: float, given_s: float) -> None:
+    """Note on every member when the step ran and what it was given."""
+    timing = (name, start_s, end_s - start_s, max(0.0, given_s))
+    for member in batch.members:
+        member.stages.append(timing)
+
+
+async def _do_without(batch: Batch, step: DependentStep, reason: str, error: Error) -> None:
+    if step.is_spare(batch):
+        await step.without(batch, reason, error)
+    else:
+        batch.fail(error)
+
+
+def _expected_s(steps: Sequence[Step], batch: Batch, now_s: float) -> float:
+    """Return how long these steps are expected to take."""
+    return sum(
+        [
+            step.gate(batch).expected_s(now_s, step.size(batch))
+            for step in steps
+            if isinstance(step, DependentStep)
+        ]
+    )
+
+
+def _too_late(name: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"the deadline passed before {name}", stage=name, reason="NO_TIME")
+
+
+def _not_done(name: str, given_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{name} was not done in the {given_s * 1000:.1f} ms it was given", stage=name)
