@@ -9,13 +9,15 @@ STAMP    := .venv/ready-$(shell cat $(INPUTS) | cksum | cut -d' ' -f1)
 PROTOBIN := .venv-proto/bin
 PROTO    := .venv-proto/ready-$(shell cksum < requirements/proto.lock | cut -d' ' -f1)
 IMAGE    := build/protos.binpb
+PEERBIN  := .venv-peers/bin
+PEERS    := .venv-peers/ready-$(shell cksum < requirements/peers.lock | cut -d' ' -f1)
 OWN      := runtime registry feature_store ann_index model_server gateway jobs cli
 PIPFLAGS := --quiet --no-compile --disable-pip-version-check
 LOCK      = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
             --no-annotate --no-emit-index-url --no-emit-package forebay --upgrade
 
 .PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
-        proto proto-check docs docs-check bench bench-large lock wheel-check clean
+        proto proto-check docs docs-check bench bench-large peers lock wheel-check clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
@@ -36,11 +38,19 @@ $(PROTO): requirements/proto.lock
 	$(PROTOBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/proto.lock
 	@touch $@
 
+peers: $(PEERS)  ## Create .venv-peers, the environment of what the bench compares with
+
+$(PEERS): requirements/peers.lock
+	$(PYTHON) -m venv --clear .venv-peers
+	$(PEERBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/peers.lock
+	@touch $@
+
 lock:  ## Renew the locks to the newest releases (needs uv)
 	$(LOCK) -o requirements/server.lock pyproject.toml
 	$(LOCK) -o requirements/dev.lock pyproject.toml --extra embedded --extra examples --group dev
 	$(LOCK) -o requirements/build.lock --group build
 	$(LOCK) -o requirements/proto.lock --group proto
+	$(LOCK) -o requirements/peers.lock --group peers -c requirements/server.lock
 
 clean:  ## Remove what was built or cached; keeps .venv and .forebay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
@@ -58,7 +68,7 @@ serve: $(STAMP)  ## Serve the movie application, prepared if absent
 bench: $(STAMP)  ## Measure against the floors (ONLY='predict_* read_*' selects)
 	$(BIN)/python -m benchmarks --only '$(ONLY)'
 
-bench-large: $(STAMP)  ## Measure the million-row sets too
+bench-large: $(STAMP) $(PEERS)  ## Measure the million-row sets and the peers too
 	$(BIN)/python -m benchmarks --large --only '$(ONLY)'
 
 ## ---- test

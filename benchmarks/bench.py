@@ -171,12 +171,13 @@ class Bench:
         command = [sys.executable, "-m", "benchmarks.load", "--connections", str(connections)]
         command += _aimed(target, load)
         command += ["--concurrency", str(concurrency), "--seconds", str(seconds or self.options.seconds)]
-        report: dict[str, Any] = run_json(command, ROOT)
-        if report["failures"] or not report["calls"]:
-            raise MeasurementFailed(
-                f"{load.path}: {report['failures']} calls failed, {report['calls']} ended"
-            )
-        return report
+        return _checked(load, run_json(command, ROOT))
+
+    def http_load(self, target: Target, load: Load, concurrency: int) -> dict[str, Any]:
+        """Return what the load generator for HTTP reports. Raises: MeasurementFailed where a call failed."""
+        command = [sys.executable, "-m", "benchmarks.http_load", *_aimed(target, load)]
+        command += ["--concurrency", str(concurrency), "--seconds", str(self.options.seconds)]
+        return _checked(load, run_json(command, ROOT))
 
     def open_load(
         self, target: Target, load: Load, phases: Sequence[Phase], timeout_s: float, *words: str
@@ -201,3 +202,9 @@ def _aimed(target: Target, load: Load) -> list[str]:
     for pid in target.pids:
         words += ["--watch", str(pid)]
     return words
+
+
+def _checked(load: Load, report: dict[str, Any]) -> dict[str, Any]:
+    if report["failures"] or not report["calls"]:
+        raise MeasurementFailed(f"{load.path}: {report['failures']} calls failed, {report['calls']} ended")
+    return report

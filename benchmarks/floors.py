@@ -18,7 +18,9 @@ def bare_search_us(application: Prepared, seconds: float) -> float:
     directory = index_directory(application.artifacts, APP, INDEX)
     version = directory / list_versions(directory)[-1]
     index = faiss.read_index(str(version / "index.faiss"))
-    faiss.downcast_index(index).hnsw.efSearch = read_manifest(version).effort
+    graph = getattr(faiss.downcast_index(index), "hnsw", None)
+    if graph is not None:
+        graph.efSearch = read_manifest(version).effort
     table = pq.read_table(application.directory / "vectors.parquet", columns=["embedding"])
     lists = table.column("embedding").combine_chunks()
     vectors = lists.flatten().to_numpy().reshape(len(lists), -1)  # (entities, dimension) float32

@@ -1,5 +1,5 @@
 """The load generator: a process of its own that keeps a fixed number of calls under way (a closed loop) and
-reports rate, latencies and CPU as one JSON object on standard output. `stage.py` runs it; by hand:
+reports rate, latencies and CPU as one JSON object on standard output. `bench.py` runs it; by hand:
 `python -m benchmarks.load --address HOST:PORT --path /forebay.v1.PredictionService/Predict --requests FILE`.
 """
 
@@ -14,10 +14,11 @@ import random
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import uvloop
@@ -28,17 +29,22 @@ from benchmarks.h2 import Connection, HeaderBlocks, body, header_blocks
 
 def read_requests(path: Path) -> list[bytes]:
     """Return the prepared requests, each with its gRPC prefix."""
+    return [body(message) for message in read_messages(path)]
+
+
+def read_messages(path: Path) -> list[bytes]:
+    """Return the prepared messages as they were written."""
     data = path.read_bytes()
-    requests, start = [], 0
+    messages, start = [], 0
     while start < len(data):
         (size,) = struct.unpack_from(">L", data, start)
-        requests.append(body(data[start + 4 : start + 4 + size]))
+        messages.append(data[start + 4 : start + 4 + size])
         start += 4 + size
-    return requests
+    return messages
 
 
 def write_requests(path: Path, messages: Sequence[bytes]) -> None:
-    """Write what `read_requests` reads: of each request a 4-byte big-endian length, and the message."""
+    """Write what `read_messages` reads: of each request a 4-byte big-endian length, and the message."""
     path.write_bytes(b"".join(struct.pack(">L", len(message)) + message for message in messages))
 
 
@@ -126,8 +132,30 @@ class ClosedLoop:
             self._lost.set_exception(ConnectionError(reason))
 
 
-def report(loop: ClosedLoop, elapsed_s: float, client_s: float, watched_s: Sequence[float]) -> dict[str, Any]:
+class Loop(Protocol):
+    """What a closed loop knows after a run."""
+
+    latencies_s: list[float]
+    failures: int
+
+    @property
+    def response_bytes(self) -> int: ...
+
+
+@contextmanager
+def account(pids: Sequence[int]) -> Iterator[list[float]]:
+    """Yield a list that holds, once the block has ended, the seconds of CPU that were used in it: by this
+    process, then by each of `pids`."""
+    everybody = [os.getpid(), *pids]
+    used_s: list[float] = []
+    before_s = [cpu_s(pid) for pid in everybody]
+    yield used_s
+    used_s += [cpu_s(pid) - before for pid, before in zip(everybody, before_s, strict=True)]
+
+
+def report(loop: Loop, elapsed_s: float, used_s: Sequence[float]) -> dict[str, Any]:
     """Return what was measured. Units as named; CPU per call is of the watched processes, in their order."""
+    client_s, *watched_s = used_s
     calls = len(loop.latencies_s)
     latencies_us = np.array(loop.latencies_s or [np.nan]) * 1e6
     return {
@@ -138,7 +166,7 @@ def report(loop: ClosedLoop, elapsed_s: float, client_s: float, watched_s: Seque
         "p99_us": float(np.percentile(latencies_us, 99)),
         "client_cpu_ratio": client_s / elapsed_s,
         "client_cpu_us_per_call": client_s / max(calls, 1) * 1e6,
-        "watched_cpu_us_per_call": [used_s / max(calls, 1) * 1e6 for used_s in watched_s],
+        "watched_cpu_us_per_call": [watched / max(calls, 1) * 1e6 for watched in watched_s],
         "response_bytes": loop.response_bytes,
     }
 
@@ -150,12 +178,10 @@ async def _main(options: argparse.Namespace) -> dict[str, Any]:
     await loop.connect(host, int(port))
     gc.freeze()
     await loop.run(options.warmup)
-    pids = [os.getpid(), *options.watch]
-    before_s = [cpu_s(pid) for pid in pids]
-    elapsed_s = await loop.run(options.seconds)
-    used_s = [cpu_s(pid) - before for pid, before in zip(pids, before_s, strict=True)]
+    with account(options.watch) as used_s:
+        elapsed_s = await loop.run(options.seconds)
     loop.close()
-    return report(loop, elapsed_s, used_s[0], used_s[1:])
+    return report(loop, elapsed_s, used_s)
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import random
 import sys
 import time
@@ -24,9 +23,8 @@ import uvloop
 from forebay.v1.prediction_pb2 import PredictResponse
 
 from benchmarks.arrivals import STEP_S, Outcome, Outcomes, Phase, Schedule, poisson
-from benchmarks.cpu import cpu_s
 from benchmarks.h2 import Connection, HeaderBlocks, header_blocks
-from benchmarks.load import read_requests
+from benchmarks.load import account, read_requests
 
 _PREFIX_BYTES = 5
 _END_WAIT_S = 0.5
@@ -198,11 +196,10 @@ async def _main(options: argparse.Namespace) -> dict[str, Any]:
     loop = OpenLoop(schedule, read_requests(options.requests), options.timeout_s, inspects=options.inspect)
     await loop.connect(host, int(port), blocks, options.connections)
     gc.freeze()
-    pids = [os.getpid(), *options.watch]
-    before_s, start_s, began_at_s = [cpu_s(pid) for pid in pids], time.perf_counter(), time.time()
-    outcomes = await loop.run()
+    start_s, began_at_s = time.perf_counter(), time.time()
+    with account(options.watch) as used_s:
+        outcomes = await loop.run()
     elapsed_s = time.perf_counter() - start_s
-    used_s = [cpu_s(pid) - before for pid, before in zip(pids, before_s, strict=True)]
     return {
         "phases": outcomes.phases(list(lanes)),
         "began_at_s": began_at_s,

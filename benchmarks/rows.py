@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 
-from benchmarks import overload_rows, store_pause
+from benchmarks import overload_rows, peer_rows, store_pause
 from benchmarks.bench import Bench
 from benchmarks.memory_row import bytes_per_entity
 from benchmarks.overload_rows import admitted_p99, critical_served, goodput, late_ratio
@@ -61,6 +61,9 @@ ROWS = (
     Row("redis_pause_late_ratio", store_pause.late_share, at_most=0.0),
     Row("redis_pause_errors", store_pause.error_count, at_most=0.0),
     Row("redis_pause_recovery_s", store_pause.recovery, at_most=1.0),
+    Row("predict_rate_vs_handwritten", peer_rows.rate_vs_handwritten, at_least=2.5, large=True),
+    Row("predict_p99_vs_handwritten", peer_rows.p99_vs_handwritten, at_most=1.0, large=True),
+    Row("predict_100_rate_vs_handwritten", peer_rows.rate_of_100_vs_handwritten, at_least=5.0, large=True),
     Row(
         "predict_1m_vs_1k_p50",
         partial(predict_p50_by_entities, many=1_000_000, few=1_000),

@@ -27,6 +27,7 @@ DECLARED = {
         *(line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)),
     ],
     "build": PROJECT["dependency-groups"]["build"],
+    "peers": PROJECT["dependency-groups"]["peers"],
     "proto": PROJECT["dependency-groups"]["proto"],
 }
 
@@ -69,3 +70,11 @@ def test_the_server_lock_has_no_tools_and_no_data() -> None:
 def test_the_locks_agree_with_each_other() -> None:
     server, dev = pins("server"), pins("dev")
     assert {name: versions for name, versions in server.items() if dev.get(name) != versions} == {}
+
+
+def test_the_peers_use_what_the_server_uses() -> None:
+    """A peer is compared with on equal terms: the same releases of what both are made of."""
+    server, peers = pins("server"), pins("peers")
+    assert {
+        name: versions for name, versions in peers.items() if server.get(name, versions) != versions
+    } == {}

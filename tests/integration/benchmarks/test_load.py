@@ -65,3 +65,34 @@ def test_the_processes_of_a_server_are_known_when_it_has_started_some(tmp_path: 
         first, second = server.pids
         os.kill(second, signal.SIGKILL)
     assert first == server.pid
+
+
+HTTP_SERVER = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "300")
+        self.end_headers()
+        self.wfile.write(bytes(300))
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(f"ready 127.0.0.1:{server.server_port}", flush=True)
+server.serve_forever()
+"""
+
+
+def test_every_request_is_answered_when_an_http_server_is_loaded(tmp_path: Path) -> None:
+    requests = tmp_path / "requests"
+    write_requests(requests, [b'{"item_id": 1}', b'{"item_id": 22}'])
+    with Server([sys.executable, "-c", HTTP_SERVER], ROOT, tmp_path / "log") as server:
+        load = [sys.executable, "-m", "benchmarks.http_load", "--address", server.line.split()[1]]
+        load += ["--path", "/rank", "--requests", str(requests), "--concurrency", "4"]
+        load += ["--watch", str(server.pid), "--seconds", "0.3", "--warmup", "0.1"]
+        report = json.loads(run(load, ROOT))
+    assert report["calls"] > 4
+    assert report["failures"] == 0
+    assert report["response_bytes"] == 300
