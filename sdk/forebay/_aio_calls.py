@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -88,18 +89,15 @@ class Calls:
             failure = None
             call = self._begin_watch(address, watched, terms)
             try:
-                async for message in call:
-                    ended = watched.ended(message)
-                    if ended is not None:
+                async with aclosing(_ends(call, watched)) as ends:
+                    async for end in ends:
                         course.renew()
-                        yield message.prediction_id, ended
+                        yield end
                 course.answered(address)
             except grpc.aio.AioRpcError as error:
                 failure = failure_of(error.code(), error.details(), error.trailing_metadata())
             except asyncio.CancelledError as error:
                 raise self._closed_or(error) from error
-            finally:
-                call.cancel()
             now_s = time.monotonic()
             if terms.deadline.expired(now_s):
                 raise watched.late
@@ -211,6 +209,19 @@ class _Race:
         for attempt in self._running:
             attempt.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+
+async def _ends(call: Any, watched: Watched) -> AsyncGenerator[tuple[str, Answer | Error], None]:
+    """What one call brings, until there is nothing to wait for."""
+    try:
+        async for message in call:
+            ended = watched.ended(message)
+            if ended is not None:
+                yield message.prediction_id, ended
+            if not watched:
+                return
+    finally:
+        call.cancel()
 
 
 def _open(

@@ -102,8 +102,10 @@ class PredictStream:
             await self._stop()
 
     async def _ask(self, request: pb.PredictRequest, deadline: Deadline) -> Answer:
-        if self._end is not None or self._half_closed or not self._tasks:
-            raise copy(self._end) if self._end else Unavailable(STREAM_CLOSED)
+        if self._half_closed or not self._tasks:
+            raise Unavailable(STREAM_CLOSED)
+        if self._end is not None:
+            raise copy(self._end)
         self._asked_count += 1
         request_id = str(self._asked_count)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -138,6 +138,8 @@ class Calls:
                 if ended is not None:
                     course.renew()
                     yield message.prediction_id, ended
+                if not watched:
+                    break
         except grpc.RpcError as error:
             return failure_of(error.code(), error.details(), error.trailing_metadata())
         finally:

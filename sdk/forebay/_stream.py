@@ -108,9 +108,10 @@ class PredictStream:
 
     def _ask(self, request: pb.PredictRequest, deadline: Deadline) -> Future[Answer]:
         with self._lock:
-            if self._end is not None or self._half_closed:
+            end = Unavailable(STREAM_CLOSED) if self._half_closed else self._end
+            if end is not None:
                 self._slots.release()
-                raise copy(self._end) if self._end else Unavailable(STREAM_CLOSED)
+                raise copy(end)
             self._asked_count += 1
             asked = _Asked(str(self._asked_count), request, deadline)
             self._waiting[asked.request_id] = asked
