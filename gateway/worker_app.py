@@ -57,7 +57,7 @@ async def work(
         registry = Registry(connection, settings.app, clock)
         live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
         store = RedisStore(connection, settings.feature_store)
-        limits = BatchLimits(members=settings.gateway.batch_members)
+        limits = _limits(settings)
         precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
         predictor = Predictor(store, offload, clock, limits, precomputed)
         stack.push_async_callback(predictor.aclose)
@@ -81,3 +81,15 @@ async def work(
 
         await either(live.follow(in_service), begin())
         return worker.counts
+
+
+def _limits(settings: Settings) -> BatchLimits:
+    """Return a batcher's bounds: what a worker has taken waits for its turn as long as there is time for
+    it."""
+    submissions = settings.submissions
+    return BatchLimits(
+        members=settings.gateway.batch_members,
+        waiting=submissions.mini_batch + 1,
+        wait_s=submissions.timeout_s,
+        patience_s=submissions.timeout_s,
+    )
