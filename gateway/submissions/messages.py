@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from forebay._rpc import status_pb2
 from forebay.errors import Corrupt, Error
 from forebay.v1 import prediction_pb2 as pb
 from google.protobuf.message import DecodeError, Message
@@ -50,9 +49,8 @@ def result_of(outcome: Outcome) -> pb.GetPredictionResponse:
 
 
 def failed_result(error: Error) -> pb.GetPredictionResponse:
-    """Return what stands for a prediction of which there is no record, or none that can be read."""
-    status = status_pb2.Status.FromString(failure_bytes(error))
-    return pb.GetPredictionResponse(error=status)
+    """Return what a watcher gets for a prediction of which there is no record, or none that can be read."""
+    return result_of(Outcome(State.FAILED, failure_bytes(error)))
 
 
 def _parsed(message: M, raw: bytes) -> M:

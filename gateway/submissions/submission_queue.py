@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +55,7 @@ class SubmissionQueue:
         Cost: one round trip.
         """
         self._check(request, idempotency_key)
-        prediction_id = f"{random.getrandbits(128):032x}"
+        prediction_id = secrets.token_hex(16)  # who knows it may read the result
         key_hash = hash_of(idempotency_key) if idempotency_key else ""
         digest = hash_of(request)
         submission = Submission(prediction_id, request, release, trace_id, key_hash, self._clock.now_us())

@@ -91,8 +91,15 @@ class PredictionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SubmitPrediction(self, request, context):
-        """Accepts a prediction to be made later. Submitting the same idempotency
-        key again returns the first prediction's id.
+        """Accepts a prediction to be made later, by a worker. Submitting the same
+        idempotency key again returns the first prediction's id, while that is
+        kept.
+
+        INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: as Predict would refuse
+        the request; it is too large; or the key was submitted before with another
+        request. RESOURCE_EXHAUSTED: too many wait to be made, RetryInfo says when
+        to come back. UNAVAILABLE, DEADLINE_EXCEEDED: it may have been accepted;
+        the same key again tells.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,14 +107,16 @@ class PredictionServiceServicer(object):
 
     def GetPrediction(self, request, context):
         """Returns a submitted prediction's state, waiting for its end up to
-        `wait_us`. NOT_FOUND: unknown or expired.
+        `wait_us`, and no longer than the server allows or the caller's deadline.
+        NOT_FOUND: unknown or expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchPrediction(self, request, context):
-        """Pushes each prediction's result as it ends.
+        """Pushes each prediction's result once, as it ends, and ends with the last.
+        An id that is unknown or expired is FAILED with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
