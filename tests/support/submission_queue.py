@@ -40,6 +40,7 @@ class QueueUnderTest:
     connection: RedisConnection
     settings: SubmissionSettings
     stack: AsyncExitStack
+    redis: RedisSettings = field(default_factory=RedisSettings)
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ class QueueUnderTest:
 
     def connect(self) -> RedisConnection:
         """Return another connection; its owner closes it."""
-        return RedisConnection.open(self.url, RedisSettings(), self.clock)
+        return RedisConnection.open(self.url, self.redis, self.clock)
 
     def work_queue(self, name: str = "one") -> WorkQueue:
         """Return a worker's side of the queue."""
@@ -85,11 +86,14 @@ class QueueUnderTest:
 
 @asynccontextmanager
 async def queue_under_test(
-    url: str, connection: RedisConnection, settings: SubmissionSettings = QUICK
+    url: str,
+    connection: RedisConnection,
+    settings: SubmissionSettings = QUICK,
+    redis: RedisSettings | None = None,
 ) -> AsyncIterator[QueueUnderTest]:
     """Give a queue, and close what was opened for it."""
     async with AsyncExitStack() as stack:
-        queue = QueueUnderTest(url, connection, settings, stack)
+        queue = QueueUnderTest(url, connection, settings, stack, redis or RedisSettings())
         stack.push_async_callback(queue.endings.aclose)
         yield queue
 
