@@ -145,6 +145,6 @@ class Overload:
 
     def _requests(self) -> Load:
         if self._load is None:
-            messages = predict_messages(self._bench.workload, SLOW_PIPELINE)
+            messages = predict_messages(SLOW_PIPELINE, self._bench.workload.keys.tolist())
             self._load = self._bench.requests("predict-slow", PREDICT, messages, self._target)
         return self._load

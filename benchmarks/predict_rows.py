@@ -58,17 +58,17 @@ def predict_load(
     """Return one request of a pipeline for each entity, its answer checked."""
     workload = workload or bench.workload
     _check(gateway, pipeline, candidates)
-    messages = predict_messages(workload, pipeline)
+    messages = predict_messages(pipeline, workload.keys.tolist())
     return bench.requests(f"predict-{pipeline}-{workload.entities}", PREDICT, messages, gateway)
 
 
-def predict_messages(workload: Workload, pipeline: str) -> list[bytes]:
-    """Return one request for each entity."""
+def predict_messages(pipeline: str, keys: Sequence[int]) -> list[bytes]:
+    """Return one request for each key."""
     return [
         prediction_pb2.PredictRequest(
             pipeline=pipeline, inputs={"item_id": values_pb2.Value(int64_value=key)}
         ).SerializeToString()
-        for key in workload.keys.tolist()
+        for key in keys
     ]
 
 

@@ -14,6 +14,7 @@ from benchmarks.overload_rows import admitted_p99, critical_served, goodput, lat
 from benchmarks.pairs import Figure
 from benchmarks.predict_rows import predict_100_vs_10, predict_p50, predict_rate
 from benchmarks.read_rows import read_p50
+from benchmarks.recall_rows import cache_hit_p50, stream_rate
 from benchmarks.refresh_row import refresh_rate
 from benchmarks.scale_rows import predict_p50_by_entities, two_process_cpu
 
@@ -44,6 +45,8 @@ ROWS = (
     Row("predict_rate_c32_vs_echo", partial(predict_rate, concurrency=32), at_least=0.45),
     Row("predict_rate_c64_vs_echo", partial(predict_rate, concurrency=64), at_least=0.45),
     Row("predict_100_vs_10_p50", predict_100_vs_10, at_most=2.0),
+    Row("cache_hit_p50_vs_echo", cache_hit_p50, at_most=1.15),
+    Row("stream_rate_vs_unary", stream_rate, at_least=1.5),
     Row("two_process_cpu_ratio", two_process_cpu, at_most=1.1),
     Row("read_1x60_p50_vs_floor", partial(read_p50, entities=1)),
     Row("read_10x60_p50_vs_floor", partial(read_p50, entities=10)),

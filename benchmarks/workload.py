@@ -23,6 +23,7 @@ PIPELINE = "rank"
 PIPELINE_10 = "rank_10"
 PIPELINE_100 = "rank_100"
 SLOW_PIPELINE = "rank_slowly"
+CACHED_PIPELINE = "rank_cached"
 PATIENT_PIPELINE = "rank_without_store"
 MODEL = "ranker"
 SLOW_MODEL = "slow_ranker"
@@ -125,6 +126,7 @@ def definition(workload: Workload) -> dict[str, Any]:
                 "predict": SLOW_MODEL,
                 "budget": {"total": f"{SLOW_BUDGET_MS}ms"},
             },
+            CACHED_PIPELINE: _pipeline(workload.neighbours) | {"cache": {"fresh": "10m"}},
             PATIENT_PIPELINE: _pipeline(workload.neighbours) | _PATIENT,
         },
     }
