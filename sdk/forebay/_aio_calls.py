@@ -99,7 +99,7 @@ class Calls:
             except asyncio.CancelledError as error:
                 raise self._closed_or(error) from error
             now_s = time.monotonic()
-            if terms.deadline.expired(now_s):
+            if watched and terms.deadline.expired(now_s):
                 raise watched.late
             if failure is not None and not isinstance(failure.error, DeadlineExceeded):
                 if course.failed(address, failure, now_s):

@@ -85,7 +85,7 @@ class Calls:
         while watched:
             failure = yield from self._watch_once(address, watched, terms, course)
             now_s = time.monotonic()
-            if terms.deadline.expired(now_s):
+            if watched and terms.deadline.expired(now_s):
                 raise watched.late
             if failure is not None and not isinstance(failure.error, DeadlineExceeded):
                 if course.failed(address, failure, now_s):

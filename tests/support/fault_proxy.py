@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on request, between a client under test and a real server on a unix socket."""
+"""A TCP proxy that misbehaves on request, between a client under test and a real server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class FaultProxy:
     act on open ones.
     """
 
-    def __init__(self, socket: Path, tls: ssl.SSLContext | None = None) -> None:
-        self._socket = socket
+    def __init__(self, server: Path | str, tls: ssl.SSLContext | None = None) -> None:
+        """Lead to a unix socket, or to HOST:PORT."""
+        self._upstream = server
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
@@ -77,7 +78,7 @@ class FaultProxy:
             self._clients.discard(writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        server_reader, server_writer = await self._dial()
         requests = asyncio.create_task(self._pump_requests(reader, server_writer))
         replies = asyncio.create_task(self._pump_replies(server_reader, writer))
         try:
@@ -87,6 +88,12 @@ class FaultProxy:
                 task.cancel()
             server_writer.transport.abort()
             await asyncio.gather(requests, replies, return_exceptions=True)
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._upstream, Path):
+            return await asyncio.open_unix_connection(self._upstream)
+        host, _, port = self._upstream.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
     async def _pump_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(65536):
