@@ -18,6 +18,7 @@ from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
 from gateway.precomputed import Precomputed
 from gateway.predict import Predictor
+from gateway.recall import Recall
 from gateway.servicers.admin import AdminServicer
 from gateway.servicers.features import FeatureServicer
 from gateway.servicers.prediction import PredictionServicer
@@ -82,7 +83,8 @@ async def serve(
         store = RedisStore(connection, settings.feature_store)
         limits = BatchLimits(members=settings.gateway.batch_members)
         precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
-        predictor = Predictor(store, offload, clock, limits, precomputed)
+        recall = Recall(clock, settings.recall)
+        predictor = Predictor(store, offload, clock, limits, precomputed, recall=recall)
         stack.push_async_callback(predictor.aclose)
         gateway = RpcServer(
             settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
@@ -90,7 +92,8 @@ async def serve(
         streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s)
         submissions = _submissions(settings, redis_url, connection, live, clock, stack, gateway)
         gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
-        gateway.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), FeatureWrites(store, clock)))
+        writes = FeatureWrites(store, clock, recall.wrote)
+        gateway.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), writes))
         gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, recent, settings.app, clock.now_us()))
@@ -103,6 +106,7 @@ async def serve(
 
         async def in_service(release: CompiledRelease) -> None:
             nonlocal announced
+            recall.adopt(release.number)
             await gateway.set_serving()
             await admin.set_serving()
             if not announced:

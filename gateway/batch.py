@@ -27,6 +27,8 @@ Values = NDArray[np.generic] | list[str] | VariableLists
 
 NEVER_US: Final = 2**63 - 1
 """An instant that doesn't come."""
+STAND_IN_S: Final = 0.001
+"""What is left of a request's time for what stands in for its prediction, where something does."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,13 @@ class Member:
     """The least as-of time of the rows used for it; 0 while none is."""
     stale_at_us: int = NEVER_US
     """The last instant at which none of the rows used for it is older than its view allows."""
+    row_texts: dict[str, Sequence[str]] = field(default_factory=dict)
+    """The key texts of its candidates, for the views whose writes end its answer."""
+
+    @property
+    def make_until_s(self) -> float:
+        """When its answer has to be there: earlier than its steps, where something can stand in for it."""
+        return self.work_until_s - (STAND_IN_S if self.pipeline.predict_fallbacks else 0.0)
 
     @property
     def row_count(self) -> int:

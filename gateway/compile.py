@@ -14,6 +14,7 @@ from feature_store.codec import ViewReader
 from feature_store.schema import FeatureView, feature_view
 from feature_store.types import KeyField
 from gateway.budget import Budget
+from gateway.compile_recall import recall_step
 from gateway.conditions import Condition, compile_condition
 from gateway.inputs import InputField, InputSchema
 from gateway.plan import (
@@ -130,13 +131,13 @@ class _Compiler:
 
     def pipeline(self, name: str, definition: Pipeline) -> CompiledPipeline:
         application = self.plan.application
+        inputs = _input_schema(application, name, definition)
         used = self._used_features(definition)
         candidates = self._candidate_keys(definition)
         hydrate = self._views(definition.hydrate, definition.degrade.hydrate, used)
         hydrate_candidates = self._views(
             definition.hydrate_candidates, definition.degrade.hydrate_candidates, used, candidates
         )
-        inputs = _input_schema(application, name, definition)
         return CompiledPipeline(
             name=name,
             release=self.release.number,
@@ -156,6 +157,9 @@ class _Compiler:
                 for name, feature in view.reader.features.items()
             },
             precomputed=precomputed_plan(application, self.release, name, inputs),
+            recall=recall_step(
+                name, definition, inputs, {view: spec.entity for view, spec in application.views.items()}
+            ),
         )
 
     def _used_features(self, definition: Pipeline) -> set[str]:

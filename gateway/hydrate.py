@@ -69,7 +69,20 @@ async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadlin
     texts = [
         candidates.texts if view.key is None else mixed_texts(batch, candidates, view.key) for view in views
     ]
+    _note_texts(batch, candidates, texts)
     _fill_candidates(batch, await _read(views, texts, store, deadline), NOT_FOUND)
+
+
+def _note_texts(batch: Batch, candidates: Candidates, texts: Sequence[Sequence[str]]) -> None:
+    """Note on each member which candidates' rows will be read, where writes to them end its answer."""
+    recall = batch.pipeline.recall
+    if recall is None or not recall.candidate_views:
+        return
+    starts = np.searchsorted(candidates.member_of_row, np.arange(len(batch.members) + 1)).tolist()
+    for view, view_texts in zip(batch.pipeline.hydrate_candidates, texts, strict=True):
+        if view.name in recall.candidate_views:
+            for index, member in enumerate(batch.members):
+                member.row_texts[view.name] = view_texts[starts[index] : starts[index + 1]]
 
 
 async def hydrate_candidates_without(batch: Batch, reason: str, error: Error) -> None:

@@ -15,6 +15,7 @@ from ann_index.snapshot import Snapshot
 from feature_store.codec import GatherSpec, RowBlock, ViewReader
 from feature_store.schema import FeatureView
 from feature_store.types import KeyField, Status
+from gateway.answer_key import AnswerKey
 from gateway.budget import Budget
 from gateway.conditions import Condition
 from gateway.inputs import InputSchema
@@ -216,6 +217,25 @@ class SelectStep:
 
 
 @dataclass(frozen=True, slots=True)
+class RecallStep:
+    """When an answer is given again, and what makes two requests the same.
+
+    `caches` says whether the pipeline declares `cache:`; without it answers are kept only to stand in
+    (`retains`) where none can be made. A write to one of the `watched` views ends the answers made from the
+    row: the request's entity's (`entity_views`: view and entity) or a candidate's (`candidate_views`).
+    """
+
+    key: AnswerKey
+    caches: bool
+    fresh_s: float
+    stale_s: float
+    retains: bool
+    entity_views: tuple[tuple[str, str], ...]
+    candidate_views: tuple[str, ...]
+    watched: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledPipeline:
     """One pipeline, ready to run."""
 
@@ -238,6 +258,8 @@ class CompiledPipeline:
     retrieve_fallback: FallbackCandidates | None = None
     precomputed: PrecomputedPlan | None = None
     """None where the pipeline gives no precomputed answers, or has none."""
+    recall: RecallStep | None = None
+    """None where every answer is made anew."""
 
 
 @dataclass(frozen=True, slots=True)

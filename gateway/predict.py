@@ -21,6 +21,7 @@ from gateway.hydrate import hydrate_candidates_step, hydrate_step
 from gateway.kept_answer import Recalled
 from gateway.plan import CompiledPipeline
 from gateway.precomputed import Precomputed
+from gateway.recall import GaveUpWaiting, Recall
 from gateway.retrieve import request_candidates, retrieve_step
 from gateway.run_model import predict_step
 from gateway.select import select
@@ -29,10 +30,9 @@ from gateway.step import Step, StepRunner
 from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock
 from runtime.offload import Offload
+from runtime.settings import RecallSettings
 
 DEFAULT_REPLY_RESERVE_S = 0.001
-_STAND_IN_S = 0.001
-"""What is left of a request's time for what stands in for its prediction, where something does."""
 
 
 class Predictor:
@@ -49,13 +49,15 @@ class Predictor:
         limits: BatchLimits | None = None,
         precomputed: Precomputed | None = None,
         reply_reserve_s: float = DEFAULT_REPLY_RESERVE_S,
+        recall: Recall | None = None,
     ) -> None:
         self.degraded: Counter[tuple[str, str, str, str]] = Counter()
         self._clock = clock
         self._limits = limits
         self._reply_reserve_s = reply_reserve_s
         self._precomputed = precomputed or Precomputed(store, clock)
-        self._stand_in = StandIn(self._precomputed, lambda member: None)
+        self._recall = recall or Recall(clock, RecallSettings())
+        self._stand_in = StandIn(self._precomputed, self._recall.kept)
         gates = Gates()
         self._runner = StepRunner(clock, self._deliver)
         self._hydrate = hydrate_step(store, gates.of_store)
@@ -67,19 +69,20 @@ class Predictor:
         self._batchers: dict[str, Batcher[Member, Reply]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer | Recalled:
-        """Return the answer to one request, made in one batch with the requests that came while it waited.
+        """Return the answer to one request: one that is kept, or made in one batch with the requests that
+        came while it waited.
 
         Raises: InvalidRequest, NotUsable, Unavailable, Overloaded; DeadlineExceeded naming the step.
         Cost: two round trips to the store at the most, one search, one model run, shared by the batch.
         """
         member = self._admit(request)
-        remembered = self._recall(member)
-        if remembered is not None:
-            return remembered
-        answer = await self._precomputed.first(member) or await self._make(member)
-        for part in answer.member.degradations:
-            self.degraded[member.pipeline.name, part.stage, part.reason, part.action] += 1
-        return answer
+        try:
+            return await self._recall.answer(member, self._make)
+        except GaveUpWaiting as error:
+            found = await self._stand_in.for_request(member, error)
+            if found is None:
+                raise
+            return self._counted(found)
 
     async def run(self, members: Sequence[Member]) -> list[Reply | Error]:
         """Return each one's answer, or why it has none: requests for one pipeline, in one batch, now."""
@@ -87,18 +90,22 @@ class Predictor:
 
     async def aclose(self) -> None:
         """Let the requests under way end; refuse new ones."""
+        await self._recall.aclose()
         for batcher in self._batchers.values():
             await batcher.aclose()
 
     async def _make(self, member: Member) -> Answer | Recalled:
+        """Return an answer that was made beforehand, is made now, or stands in for that."""
+        return self._counted(await self._precomputed.first(member) or await self._compute(member))
+
+    async def _compute(self, member: Member) -> Answer | Recalled:
         """Return an answer that is made now, or what stands in for it."""
-        stands_in = member.pipeline.predict_fallbacks
         try:
             answer = await self._batcher(member.pipeline.name).submit(
                 member,
                 key=member.pipeline.release,
                 rows=member.row_count,
-                deadline=Deadline(member.work_until_s - _STAND_IN_S if stands_in else member.work_until_s),
+                deadline=Deadline(member.make_until_s),
                 criticality=member.criticality,
             )
         except (DeadlineExceeded, Overloaded, Unavailable, Internal) as error:
@@ -113,6 +120,12 @@ class Predictor:
             raise
         return cast("Answer | Recalled", answer)
 
+    def _counted(self, answer: Answer | Recalled) -> Answer | Recalled:
+        """Count what an answer has to do without."""
+        for part in answer.member.degradations:
+            self.degraded[answer.member.pipeline.name, part.stage, part.reason, part.action] += 1
+        return answer
+
     def _batcher(self, pipeline: str) -> Batcher[Member, Reply]:
         """Return the pipeline's batcher: a slow pipeline holds up no other, and its costs are its own."""
         found = self._batchers.get(pipeline)
@@ -125,11 +138,6 @@ class Predictor:
         member = admit(request, self._reply_reserve_s)
         self._stamp(member, "admit", request.admitted_s)
         return member
-
-    def _recall(self, member: Member) -> Answer | None:
-        """Look for an answer that is known already. The prediction cache takes its place here."""
-        self._stamp(member, "recall", self._clock.monotonic_s())
-        return None
 
     async def _run(self, members: Sequence[Member]) -> list[Reply | Error]:
         """Take a batch through the steps that its pipeline declares; a failure ends its own member."""

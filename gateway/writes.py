@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from feature_store.codec import RowEncoder, ViewReader
 from feature_store.keys import canonical_texts
 from feature_store.store import OnlineStore
-from feature_store.types import Status
+from feature_store.types import Outcome, Status
 from gateway.convert import Values, row_count
 from gateway.features import KeyColumns
 from registry.columns import ColumnData, VariableLists
@@ -21,13 +21,19 @@ from runtime.clock import Clock
 
 Typed = tuple[Values, Scalar]
 
+_APPLIED = Outcome.APPLIED.value
+
 
 class FeatureWrites:
     """Writes rows into views that publish by upsert; the newest event time wins, row by row."""
 
-    def __init__(self, store: OnlineStore, clock: Clock) -> None:
+    def __init__(
+        self, store: OnlineStore, clock: Clock, wrote: Callable[[str, Sequence[str]], None] | None = None
+    ) -> None:
+        """`wrote` is told of each view's rows, by their key texts, that have changed or may have."""
         self._store = store
         self._clock = clock
+        self._wrote = wrote or _nobody
 
     async def write(
         self,
@@ -53,8 +59,18 @@ class FeatureWrites:
         now_us = self._clock.now_us()
         times_us = _event_times(event_times, len(texts), now_us)
         rows, _ = RowEncoder(view.schema).encode_valid(columns, times_us, now_us)
-        # An invalid row is empty, which the store answers with INVALID.
-        return await self._store.put_many(reader.row_keys(texts), rows, deadline)
+        changed: Sequence[str] = texts  # Any of them, should the store not tell.
+        try:
+            # An invalid row is empty, which the store answers with INVALID.
+            outcomes = await self._store.put_many(reader.row_keys(texts), rows, deadline)
+            changed = [text for text, code in zip(texts, outcomes.tolist(), strict=True) if code == _APPLIED]
+        finally:
+            self._wrote(view.name, changed)
+        return outcomes
+
+
+def _nobody(_view: str, _texts: Sequence[str]) -> None:
+    """Where nothing is kept, nobody needs to know."""
 
 
 def _columns(

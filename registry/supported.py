@@ -54,5 +54,3 @@ def _without_effect(scope: Scope) -> Iterator[tuple[FilePath, str]]:
             yield (*path, "degrade", "retrieve"), "a fallback for retrieve is"
         if pipeline.degrade.predict:
             yield (*path, "degrade", "predict"), "a fallback for predict is"
-        if pipeline.cache is not None:
-            yield (*path, "cache"), "cache is"

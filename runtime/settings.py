@@ -166,6 +166,22 @@ class GatewaySettings(Group):
     slow; higher leaves less time for computing after a miss."""
 
 
+class RecallSettings(Group):
+    """What the prediction cache may hold, in each process. For how long is declared per pipeline, by `cache:`
+    in the application file."""
+
+    max_bytes: PositiveInt = 67_108_864
+    """Bytes of all kept answers, their keys and tables included; the least recently used give way. An answer
+    of ten entities takes about a kilobyte and a half."""
+
+    max_entry_bytes: PositiveInt = 1_048_576
+    """Bytes of the largest answer that is kept, so that one doesn't drive out hundreds."""
+
+    stale_answer_max_age_s: PositiveFloat = 3600.0
+    """Seconds for which an answer may stand in where none can be made, in pipelines that declare
+    `stale_answer`."""
+
+
 class RegistrySettings(Group):
     """How a server follows what is live."""
 
@@ -207,6 +223,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     gateway: GatewaySettings = GatewaySettings()
     submissions: SubmissionSettings = SubmissionSettings()
+    recall: RecallSettings = RecallSettings()
     registry: RegistrySettings = RegistrySettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
     ann_index: AnnIndexSettings = AnnIndexSettings()
