@@ -129,10 +129,10 @@ class CompiledApplication:
         return answer
 
 
-def compiled_application(directory: Path, clock: ManualClock) -> CompiledApplication:
-    """Compile the application, its swap view as of now."""
+def compiled_application(directory: Path, clock: ManualClock, pipelines: str = "") -> CompiledApplication:
+    """Compile the application, its swap view as of now; `pipelines` are lines to add to its own."""
     text = YAML + "".join(PIPELINE.format(name=name, rules=rules) for name, rules in RULES.items())
-    application, _ = parse_application(text.encode())
+    application, _ = parse_application((text + pipelines).encode())
     write_linear_model(directory / "models/plain/1/model.onnx", [1.0, 10.0, 100.0])
     plan = _plan(application, directory)
     release = (
