@@ -111,6 +111,7 @@ class Counter:
             criticality=criticality,
             inputs=Inputs({"user": str(user_id)}, {"user_id": user_id}),
             deadline=Deadline.after(timeout_s, now_s),
+            work_until_s=now_s + timeout_s,
             admitted_s=now_s,
             top=top,
             return_features=(),
