@@ -37,6 +37,7 @@ def batches(limit: int, app: str | None, redis_url: str | None, artifacts: str |
             "status": record.status,
             "views": ", ".join(record.views),
             "indexes": ", ".join(record.indexes),
+            "pipelines": ", ".join(record.pipelines),
             "rows": record.row_count,
             "began": instant(record.started_at_us),
             "seconds": _seconds(record),
@@ -44,7 +45,7 @@ def batches(limit: int, app: str | None, redis_url: str | None, artifacts: str |
         }
         for record in found
     ]
-    columns = ["batch", "status", "views", "indexes", "rows", "began", "seconds", "error"]
+    columns = ["batch", "status", "views", "indexes", "pipelines", "rows", "began", "seconds", "error"]
     print_table(rows, columns, empty="no refresh has run: run `forebay refresh run`")
 
 

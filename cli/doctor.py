@@ -15,7 +15,9 @@ from ann_index.snapshot import check_files, read_manifest
 from cli.checks import Check, State, machine_checks
 from cli.console import instant, print_json, stdout
 from cli.options import json_option, target_options, target_settings
+from cli.precompute import states_of
 from cli.target import Target, applications, open_target
+from jobs.precomputed_state import PrecomputedState
 from model_server.repository import ModelRepository
 from registry.definitions import Index
 from registry.plan import Plan
@@ -83,6 +85,8 @@ async def _application_checks(target: Target) -> AsyncIterator[Check]:
     plan = await target.registry.plan(live.plan)
     for check in (*_views(plan, live), *_indexes(plan, live, target), *_models(plan, live)):
         yield check
+    for state in await states_of(target):
+        yield _precomputed(state)
 
 
 def _views(plan: Plan, live: Release) -> list[Check]:
@@ -143,6 +147,18 @@ def _models(plan: Plan, live: Release) -> list[Check]:
             problem = f"version {entry.champion} is live, but not in {repository / name}"
             checks.append(Check(f"model {name}", "fail", problem, "put it back, or apply with --set-traffic"))
     return checks
+
+
+def _precomputed(state: PrecomputedState) -> Check:
+    name, entry = f"precomputed {state.pipeline}", state.entry
+    if entry is None or state.problem:
+        return Check(name, "warn", state.problem, f"run `forebay precompute {state.pipeline} --by SQL`")
+    part = "" if state.coverage is None else f" ({state.coverage:.0%} of all)"
+    detail = f"version {entry.version}, {entry.entity_count:,} entities{part}, of {instant(entry.as_of_us)}"
+    if state.changes:
+        fix = f"run `forebay precompute {state.pipeline}` again, or leave them until they are too old"
+        return Check(name, "ok", f"{detail}; published since: {', '.join(state.changes)}", fix)
+    return Check(name, "ok", detail)
 
 
 def _print(checks: list[Check]) -> None:

@@ -36,11 +36,16 @@ ENTRIES = {
     "apply": Entry("cli.apply", "apply", "Check an application file, and make it the applied one."),
     "refresh": Entry("cli.refresh", "refresh", "Load views from their batch sources, and publish them."),
     "index": Entry("cli.index", "index", "Build, publish, list and roll back vector indexes."),
+    "precompute": Entry(
+        "cli.precompute", "precompute", "Make a pipeline's answers before they are asked for."
+    ),
     "serve": Entry("cli.serve", "serve", "Serve predictions, features and similar entities."),
     "worker": Entry("cli.worker", "worker", "Make predictions that were submitted; list those given up."),
     "trace": Entry("cli.trace", "trace", "Draw a recent request: its steps, what each took and was given."),
     "releases": Entry("cli.releases", "releases", "List what was published, when, by whom and why."),
-    "batches": Entry("cli.batches", "batches", "List the refreshes that ran, and how they ended."),
+    "batches": Entry(
+        "cli.batches", "batches", "List the refreshes and the like that ran, and how they ended."
+    ),
     "store": Entry("cli.store", "store", "Say where the embedded store is, or stop it."),
 }
 

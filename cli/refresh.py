@@ -124,6 +124,7 @@ def _as_dict(outcome: RefreshOutcome) -> dict[str, Any]:
         "release": outcome.release,
         "views": _rows(outcome),
         "indexes": outcome.indexes,
+        "remarks": list(outcome.remarks),
     }
 
 
@@ -137,6 +138,8 @@ def _print_outcome(outcome: RefreshOutcome) -> None:
         if row["invalid"]:
             remark = f"warning: view {row['view']}: {row['invalid']:,} rows were refused by the store"
             stderr().print(Text(remark, "yellow"))
+    for remark in outcome.remarks:
+        stderr().print(Text(f"warning: {remark}", "yellow"), soft_wrap=True)
     for index, version in outcome.indexes.items():
         click.echo(f"index {index}: version {version} was built from these rows")
     click.echo(f"batch {outcome.batch}: release {outcome.release} is live")

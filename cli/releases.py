@@ -46,10 +46,11 @@ def releases(
             "views": _listed({name: entry.generation for name, entry in release.views.items()}),
             "indexes": _listed({name: entry.version for name, entry in release.indexes.items()}),
             "models": _listed({name: entry.champion for name, entry in release.models.items()}),
+            "precomputed": _listed({name: entry.version for name, entry in release.precomputed.items()}),
         }
         for release in found
     ]
-    columns = ["release", "plan", "at", "who", "why", "views", "indexes", "models"]
+    columns = ["release", "plan", "at", "who", "why", "views", "indexes", "models", "precomputed"]
     print_table(rows, columns, empty="nothing was published: run `forebay apply FILE`")
 
 

@@ -74,6 +74,13 @@ class InputSchema:
             given = inputs.get(name)
             value = None if given is None else parse_value(given, declared)
             values[name] = self._default(declared) if value is None else value
+        return self.keyed(values)
+
+    def keyed(self, values: Mapping[str, InputValue]) -> Inputs:
+        """Return the inputs whose typed values, every field's, are these.
+
+        Raises: InvalidRequest naming a key field whose text is empty or too long.
+        """
         keys = {
             entity: SEPARATOR.join([key_text(name, values[name]) for name in names])
             for entity, names in self.entity_keys.items()

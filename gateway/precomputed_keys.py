@@ -24,8 +24,9 @@ def input_text(value: InputValue, dtype: DType, bin_width: float | None) -> str:
 
     Bin n holds the values from n times its width to below the next. A text holds no brace and no colon.
     """
-    if isinstance(value, np.ndarray):
-        return blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
+    if dtype.is_list or isinstance(value, np.ndarray):
+        elements = np.ascontiguousarray(value, dtype.scalar.numpy)
+        return blake2b(elements.tobytes(), digest_size=16).hexdigest()
     if bin_width is not None:
         return str(math.floor(_rounded(float(value), dtype) / bin_width))
     if isinstance(value, str):

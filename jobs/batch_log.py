@@ -15,14 +15,21 @@ from runtime.clock import Clock
 
 @dataclass(slots=True)
 class BatchLog:
-    """Writes the record of one batch of kind `kind` ("refresh", "index build")."""
+    """Writes the record of one batch of some kind ("refresh", "index build", "precompute")."""
 
     registry: Registry
     clock: Clock
     record: BatchRecord = field(init=False)
 
     async def begin(
-        self, batch: Batch, kind: str, started_at_us: int, *, views: Sequence[str] = (), source: str = ""
+        self,
+        batch: Batch,
+        kind: str,
+        started_at_us: int,
+        *,
+        views: Sequence[str] = (),
+        pipelines: Sequence[str] = (),
+        source: str = "",
     ) -> None:
         """Note that the batch runs."""
         self.record = BatchRecord(
@@ -30,6 +37,7 @@ class BatchLog:
             number=batch.number,
             kind=kind,
             views=tuple(views),
+            pipelines=tuple(pipelines),
             source=source,
             started_at_us=started_at_us,
             generations=dict(batch.generations),

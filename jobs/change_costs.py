@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from feature_store.upgrade import widens
+from jobs.precomputed_state import precomputed_remarks
 from registry.definitions import Application, View
 from registry.dtypes import DType
 from registry.plan import Plan
@@ -24,6 +25,7 @@ def change_costs(old: Plan | None, live: Release | None, new: Application) -> li
         users = [pipeline for pipeline, declared in new.pipelines.items() if name in declared.views]
         sentences = _of_view(name, before.views.get(name), view, is_published=name in published)
         found += [_used(sentence, users) for sentence in sentences]
+    found += precomputed_remarks(new, live, ())
     for name in new.indexes:
         users = [
             pipeline

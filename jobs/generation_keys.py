@@ -14,16 +14,17 @@ _FASTEST = 1
 
 
 class GenerationKeys:
-    """The key lists of one view's generations, in Redis beside the registry.
+    """The key lists of one view's generations, in Redis beside the registry; also those of the versions of
+    what is precomputed for a pipeline.
 
-    `forebay:{app}:generations:<view id>` is the set of generations that may have rows;
-    `forebay:{app}:generations:<view id>:<generation>` is a list of compressed chunks of texts. The braces are
-    a cluster's hash tag, as in the registry's own keys.
+    `forebay:{app}:generations:<of>` is the set of generations that may have rows, and
+    `forebay:{app}:generations:<of>:<generation>` a list of compressed chunks of texts; `of` is a view's id,
+    or `precomputed/<pipeline>`. The braces are a cluster's hash tag, as in the registry's own keys.
     """
 
-    def __init__(self, connection: RedisConnection, app: str, view_id: int) -> None:
+    def __init__(self, connection: RedisConnection, app: str, of: int | str) -> None:
         self._connection = connection
-        self._generations = f"forebay:{{{app}}}:generations:{view_id}"
+        self._generations = f"forebay:{{{app}}}:generations:{of}"
 
     async def add(self, generation: int, chunk: bytes) -> None:
         """Note a packed chunk of texts. Done before its rows are written, so that a job that is killed leaves
@@ -50,6 +51,10 @@ class GenerationKeys:
             if chunk is None:
                 return  # swept meanwhile
             yield zlib.decompress(chunk).decode().split(_SEPARATOR)
+
+    async def count(self, generation: int) -> int:
+        """Return how many texts a generation's list holds. Cost: reads the list."""
+        return sum([len(texts) async for texts in self.chunks(generation)])
 
     async def forget(self, generation: int) -> None:
         """Remove a generation's list, once its rows are gone."""

@@ -16,6 +16,7 @@ from jobs.generation_keys import GenerationKeys
 from jobs.generations import remove_generation, sweep_generations
 from jobs.in_thread import in_thread
 from jobs.index_build import IndexBuilder, check_bar
+from jobs.precomputed_state import precomputed_remarks
 from jobs.progress import Progress
 from jobs.refused import Refused
 from jobs.sources import Sources
@@ -45,12 +46,14 @@ class RefreshOptions:
 
 @dataclass(frozen=True, slots=True)
 class RefreshOutcome:
-    """A refresh that is live: its batch, its release, its views, the index versions built with them."""
+    """A refresh that is live: its batch, its release, its views, the index versions built with them, and what
+    it leaves behind: precomputed answers that are older than it, or missing."""
 
     batch: str
     release: int
     views: tuple[ViewOutcome, ...]
     indexes: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,8 @@ class Refresh:
             raise
         await log.done(sorted(indexes))
         await self._sweep(plan, loads)
-        return RefreshOutcome(batch.id, release.number, tuple(outcomes), indexes)
+        remarks = precomputed_remarks(plan.application, release, [load.view.name for load in loads])
+        return RefreshOutcome(batch.id, release.number, tuple(outcomes), indexes, tuple(remarks))
 
     async def _rebuilt(
         self, plan: Plan, batch: Batch, loads: Sequence[ViewLoad], started_us: int

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import duckdb
 import ibis
+import pyarrow as pa
 from forebay.errors import Error, InvalidRequest, NotUsable
 
 from jobs.query_tables import QueryError, first_paragraph, tables_named
@@ -53,6 +54,20 @@ class Sources:
         self._register(name, within=())
         with translated(f"source {name}"):
             return self._engine.table(name)
+
+    @contextmanager
+    def rows(self, sql: str, chunk_rows: int, *, place: str) -> Iterator[pa.RecordBatchReader]:
+        """Give a reader of the rows of `sql`, in the order that it asks for; streamed, in record batches.
+
+        Raises: as `table`, errors led by `place`; those of running the query too.
+        """
+        self._query(sql, place, within=())
+        with translated(place):
+            reader = self._engine.raw_sql(sql).fetch_record_batch(chunk_rows)
+            try:
+                yield reader
+            finally:
+                reader.close()
 
     def event_time_of(self, batch: Batch) -> str:
         """Return the column that a batch's rows carry their event time in, where they have one."""

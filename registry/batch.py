@@ -1,5 +1,5 @@
-"""A batch: one refresh of views, or one build of an index; its number orders what it writes, its record says
-what came of it."""
+"""A batch: one refresh of views, one build of an index, or one making of precomputed answers; its number
+orders what it writes, its record says what came of it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class BatchRecord:
     kind: str
     views: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
+    pipelines: tuple[str, ...] = ()
     source: str = ""
     status: Literal["running", "done", "failed"] = "running"
     started_at_us: int = 0

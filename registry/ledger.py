@@ -127,6 +127,12 @@ class Ledger:
         [version] = read_numbers([await self._execute(key, "HINCRBY", key, index, 1)], 1, key)
         return version
 
+    async def next_precomputed_version(self, pipeline: str) -> int:
+        """Return a version that the pipeline's precomputed answers never had."""
+        key = self._keys.precomputed_versions
+        [version] = read_numbers([await self._execute(key, "HINCRBY", key, pipeline, 1)], 1, key)
+        return version
+
     async def record_batch(self, record: BatchRecord) -> None:
         """Store a batch's record in place of an earlier one; the oldest beyond the limit are dropped."""
         await self._eval(

@@ -5,7 +5,7 @@
     forebay:{app}:plan        number of the newest plan         forebay:{app}:plan:N      plan N
     forebay:{app}:batch       last batch number                 forebay:{app}:generation  hash: view -> last
     forebay:{app}:batches     hash: batch id -> record          forebay:{app}:batch_order its ids by number
-    forebay:{app}:version     hash: index -> last version
+    forebay:{app}:version     hash: index -> last version   forebay:{app}:precomputed  hash: pipeline -> last
 
 The braces are a cluster's hash tag: what one script touches lies on one node.
 """
@@ -35,6 +35,7 @@ class Keys:
         self.batch_order = prefix + "batch_order"
         self.generations = prefix + "generation"
         self.index_versions = prefix + "version"
+        self.precomputed_versions = prefix + "precomputed"
 
     def release(self, number: int) -> str:
         """Return the key of a release's record."""

@@ -220,6 +220,10 @@ class Registry:
         """Return a version, a whole number in decimal, above every earlier one of this index."""
         return str(await self._ledger.next_index_version(index))
 
+    async def next_precomputed_version(self, pipeline: str) -> int:
+        """Return a version above every earlier one of what is precomputed for this pipeline."""
+        return await self._ledger.next_precomputed_version(pipeline)
+
 
 def _with_models(
     draft: Release, application: Application, models: Mapping[str, str], set_traffic: bool
