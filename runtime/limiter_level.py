@@ -1,0 +1,113 @@
+"""What a limiter knows of one criticality: how many are under way, how they fared, and its limit. Pure."""
+
+from __future__ import annotations
+
+from math import inf
+
+_CUT_RATIO = 0.85
+_SLOW_RATIO = 1.5
+"""Of what is aimed at: where requests spend more than that on the average, there are too many."""
+_MISS_RATIO = 0.05
+_WAITED_RATIO = 0.1
+"""Of the time that a request spent: with less of it in a queue, its miss has another cause than the number."""
+_HIGHEST_PEAK_RATIO = 2.0
+_LEAST = 1.0
+_GIVEN_KEEP = 0.95
+_FIRST_GIVEN_S = 1.0
+_SHORTEST_GIVEN_S = 1e-6
+_LONGEST_STEP = 64.0
+
+
+class Level:
+    """One criticality within a limiter. `limit` bounds its own and the more critical; at least 1.
+
+    Units: seconds of the monotonic clock. `aim_s` is what requests should spend on the average.
+    """
+
+    __slots__ = (
+        "_changed_s",
+        "_counted_s",
+        "_ended",
+        "_missed",
+        "_most",
+        "_per_given_s",
+        "_probe_at_s",
+        "_step",
+        "aim_s",
+        "in_flight",
+        "limit",
+        "spent_s",
+    )
+
+    def __init__(self, ceiling: int) -> None:
+        self.limit = float(ceiling)
+        self.in_flight = 0
+        self.aim_s = 0.0
+        self._per_given_s = 1.0 / _FIRST_GIVEN_S
+        self._probe_at_s = inf
+        self._changed_s = -inf
+        self._step = 1.0
+        self._most = 0
+        self._ended = self._missed = 0
+        self._counted_s = self.spent_s = 0.0
+
+    @property
+    def given_s(self) -> float:
+        """What requests are given when they come: the harmonic mean, in which the hurried weigh most."""
+        return 1.0 / self._per_given_s
+
+    def note_given(self, given_s: float) -> None:
+        """Take note of what one more request is given."""
+        per_given_s = 1.0 / max(given_s, _SHORTEST_GIVEN_S)
+        self._per_given_s += (per_given_s - self._per_given_s) * (1.0 - _GIVEN_KEEP)
+
+    def probe_is_due(self, now_s: float, probe_s: float) -> bool:
+        """Return whether one that is over the limit is to be admitted: none has been for `probe_s`."""
+        if self._probe_at_s == inf:
+            self._probe_at_s = now_s + probe_s
+        return now_s >= self._probe_at_s
+
+    def enter(self, count: int) -> None:
+        """Take in one, with which `count` of it and the more critical are under way."""
+        self.in_flight += 1
+        self._probe_at_s = inf
+        if count > self._most:
+            self._most = count
+
+    def ended(self, admitted_s: float, spent_s: float, waited_s: float, *, missed: bool) -> None:
+        """Take note of how one fared, unless it was admitted before the last cut."""
+        self.spent_s += spent_s
+        if admitted_s < self._changed_s:
+            return
+        self._ended += 1
+        self._counted_s += spent_s
+        if missed and waited_s >= _WAITED_RATIO * spent_s:
+            self._missed += 1
+
+    def peak_ratio(self, mean: float) -> float:
+        """Return how far the number under way rose above its mean, 1 to 2: 2 where one batch runs and as many
+        wait."""
+        return max(1.0, min(self._most / mean, _HIGHEST_PEAK_RATIO)) if mean > 0.0 else 1.0
+
+    def adapt(self, now_s: float, cap: float) -> bool:
+        """Set the limit by how this window's requests fared; return whether it was cut."""
+        cut = self._is_congested()
+        if cut:
+            self.limit = min(self.limit, self._most) * _CUT_RATIO
+            self._step, self._changed_s = 1.0, now_s
+        else:
+            self.limit += self._step
+            self._step = min(2.0 * self._step, _LONGEST_STEP)
+        self.limit = max(_LEAST, min(self.limit, cap))
+        self._ended = self._missed = 0
+        self._counted_s = self.spent_s = 0.0
+        self._most = self.in_flight
+        return cut
+
+    def _is_congested(self) -> bool:
+        if not self._ended:
+            return False
+        return (
+            self._missed > _MISS_RATIO * self._ended
+            or self._counted_s > _SLOW_RATIO * self.aim_s * self._ended
+        )
