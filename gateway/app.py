@@ -13,6 +13,7 @@ from typing import Any
 from forebay.v1 import admin_pb2, features_pb2, prediction_pb2, similarity_pb2
 
 from feature_store.redis_store import RedisStore
+from gateway.admission import Admission
 from gateway.features import FeatureReads
 from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
@@ -84,17 +85,23 @@ async def serve(
         limits = BatchLimits(members=settings.gateway.batch_members)
         precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
         recall = Recall(clock, settings.recall)
-        predictor = Predictor(store, offload, clock, limits, precomputed, recall=recall)
+        admission = Admission(settings.admission, clock)
+        predictor = Predictor(store, offload, clock, limits, precomputed, recall=recall, admission=admission)
         stack.push_async_callback(predictor.aclose)
         gateway = RpcServer(
-            settings.server.bind, settings.server, clock, recent, shares_port=settings.server.processes > 1
+            settings.server.bind,
+            settings.server,
+            clock,
+            recent,
+            shares_port=settings.server.processes > 1,
+            charge=admission.charge if admission.charges else None,
         )
         streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s)
         submissions = _submissions(settings, redis_url, connection, live, clock, stack, gateway)
         gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
-        writes = FeatureWrites(store, clock, recall.wrote)
-        gateway.add(FEATURES, FeatureServicer(live, FeatureReads(store, clock), writes))
-        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload)))
+        reads, writes = FeatureReads(store, clock), FeatureWrites(store, clock, recall.wrote)
+        gateway.add(FEATURES, FeatureServicer(live, reads, writes, admission))
+        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload), admission))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, recent, settings.app, clock.now_us()))
         stack.push_async_callback(gateway.aclose)

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final, Protocol
 
 import numpy as np
@@ -76,6 +77,8 @@ class Member:
     prediction_id: str
     trace_id: str
     stages: list[StageTiming]
+    began_s: float = inf
+    """When its batch began, on the monotonic clock; infinity while it waits."""
     error: Error | None = None
     answer: Reply | None = None
     degradations: list[Degradation] = field(default_factory=list)

@@ -13,6 +13,7 @@ from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded, Error, Internal, Overloaded, Unavailable
 
 from feature_store.store import OnlineStore
+from gateway.admission import Admission
 from gateway.admit import PredictRequest, admit
 from gateway.assemble import assemble
 from gateway.batch import Answer, Batch, Member, Reply, result_of
@@ -27,6 +28,7 @@ from gateway.run_model import predict_step
 from gateway.select import select
 from gateway.stand_in import StandIn
 from gateway.step import Step, StepRunner
+from runtime.admission_settings import AdmissionSettings
 from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock
 from runtime.offload import Offload
@@ -50,6 +52,7 @@ class Predictor:
         precomputed: Precomputed | None = None,
         reply_reserve_s: float = DEFAULT_REPLY_RESERVE_S,
         recall: Recall | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.degraded: Counter[tuple[str, str, str, str]] = Counter()
         self._clock = clock
@@ -66,6 +69,7 @@ class Predictor:
         self._assemble = Step("assemble", assemble)
         self._predict = predict_step(offload, gates.of_model, self._stand_in)
         self._select = Step("select", select)
+        self._admission = admission or Admission(AdmissionSettings(), clock)
         self._batchers: dict[str, Batcher[Member, Reply]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer | Recalled:
@@ -101,13 +105,14 @@ class Predictor:
     async def _compute(self, member: Member) -> Answer | Recalled:
         """Return an answer that is made now, or what stands in for it."""
         try:
-            answer = await self._batcher(member.pipeline.name).submit(
-                member,
-                key=member.pipeline.release,
-                rows=member.row_count,
-                deadline=Deadline(member.make_until_s),
-                criticality=member.criticality,
-            )
+            with self._admission.admit(member):
+                answer = await self._batcher(member.pipeline.name).submit(
+                    member,
+                    key=member.pipeline.release,
+                    rows=member.row_count,
+                    deadline=Deadline(member.make_until_s),
+                    criticality=member.criticality,
+                )
         except (DeadlineExceeded, Overloaded, Unavailable, Internal) as error:
             # A copy: the batch that the member is in may still be at work on it.
             waiting = replace(member, degradations=[], stages=list(member.stages))
@@ -141,7 +146,9 @@ class Predictor:
 
     async def _run(self, members: Sequence[Member]) -> list[Reply | Error]:
         """Take a batch through the steps that its pipeline declares; a failure ends its own member."""
-        pipeline = members[0].pipeline
+        pipeline, began_s = members[0].pipeline, self._clock.monotonic_s()
+        for member in members:
+            member.began_s = began_s
         batch = Batch(pipeline, list(members), self._clock.now_us())
         if pipeline.candidates is not None and pipeline.candidates.from_request:
             request_candidates(batch)

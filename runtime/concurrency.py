@@ -36,7 +36,7 @@ class ConcurrencyLimit:
         return self._bounds[criticality]
 
     def enter(self, criticality: Criticality) -> float:
-        """Take one in and return 0, or return in how many seconds to come back. Each one taken in must leave."""
+        """Take one in, which must leave, and return 0; or return in how many seconds to come back."""
         if self.in_flight >= self._bounds[criticality]:
             self.stats.refused[criticality] += 1
             return self._retries.after(_RETRY_S)

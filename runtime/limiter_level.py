@@ -9,13 +9,13 @@ _SLOW_RATIO = 1.5
 """Of what is aimed at: where requests spend more than that on the average, there are too many."""
 _MISS_RATIO = 0.05
 _WAITED_RATIO = 0.1
-"""Of the time that a request spent: with less of it in a queue, its miss has another cause than the number."""
+"""Of the time that a request spent: with less of it in a queue, its miss has another cause than load."""
 _HIGHEST_PEAK_RATIO = 2.0
 _LEAST = 1.0
 _GIVEN_KEEP = 0.95
-_FIRST_GIVEN_S = 1.0
+_UNKNOWN_GIVEN_S = 1.0
 _SHORTEST_GIVEN_S = 1e-6
-_LONGEST_STEP = 64.0
+_GROWTH_RATIO = 1.5
 
 
 class Level:
@@ -25,6 +25,7 @@ class Level:
     """
 
     __slots__ = (
+        "_ceiling",
         "_changed_s",
         "_counted_s",
         "_ended",
@@ -40,10 +41,10 @@ class Level:
     )
 
     def __init__(self, ceiling: int) -> None:
-        self.limit = float(ceiling)
+        self.limit = self._ceiling = float(ceiling)
         self.in_flight = 0
         self.aim_s = 0.0
-        self._per_given_s = 1.0 / _FIRST_GIVEN_S
+        self._per_given_s = 0.0
         self._probe_at_s = inf
         self._changed_s = -inf
         self._step = 1.0
@@ -53,13 +54,8 @@ class Level:
 
     @property
     def given_s(self) -> float:
-        """What requests are given when they come: the harmonic mean, in which the hurried weigh most."""
-        return 1.0 / self._per_given_s
-
-    def note_given(self, given_s: float) -> None:
-        """Take note of what one more request is given."""
-        per_given_s = 1.0 / max(given_s, _SHORTEST_GIVEN_S)
-        self._per_given_s += (per_given_s - self._per_given_s) * (1.0 - _GIVEN_KEEP)
+        """What requests are given: the harmonic mean, in which the hurried weigh most."""
+        return 1.0 / self._per_given_s if self._per_given_s else _UNKNOWN_GIVEN_S
 
     def probe_is_due(self, now_s: float, probe_s: float) -> bool:
         """Return whether one that is over the limit is to be admitted: none has been for `probe_s`."""
@@ -74,9 +70,13 @@ class Level:
         if count > self._most:
             self._most = count
 
-    def ended(self, admitted_s: float, spent_s: float, waited_s: float, *, missed: bool) -> None:
-        """Take note of how one fared, unless it was admitted before the last cut."""
+    def ended(
+        self, admitted_s: float, given_s: float, spent_s: float, waited_s: float, *, missed: bool
+    ) -> None:
+        """Take note of how one fared; where it was admitted before the last cut, only of its times."""
         self.spent_s += spent_s
+        if not missed or not self._per_given_s:
+            self._note_given(given_s)
         if admitted_s < self._changed_s:
             return
         self._ended += 1
@@ -93,16 +93,25 @@ class Level:
         """Set the limit by how this window's requests fared; return whether it was cut."""
         cut = self._is_congested()
         if cut:
-            self.limit = min(self.limit, self._most) * _CUT_RATIO
+            self.limit = max(_LEAST, min(self.limit, self._most) * _CUT_RATIO)
             self._step, self._changed_s = 1.0, now_s
+        elif self._counted_s > self.aim_s * self._ended:
+            self.limit = max(_LEAST, min(self.limit, cap))
+            self._step = 1.0
         else:
-            self.limit += self._step
-            self._step = min(2.0 * self._step, _LONGEST_STEP)
-        self.limit = max(_LEAST, min(self.limit, cap))
+            self.limit = min(
+                self.limit + self._step, max(cap, _GROWTH_RATIO * self._most + 1.0), self._ceiling
+            )
+            self._step = min(2.0 * self._step, 1.0 + self.limit / 2.0)
         self._ended = self._missed = 0
         self._counted_s = self.spent_s = 0.0
         self._most = self.in_flight
         return cut
+
+    def _note_given(self, given_s: float) -> None:
+        per_given_s = 1.0 / max(given_s, _SHORTEST_GIVEN_S)
+        before = self._per_given_s or per_given_s
+        self._per_given_s = _GIVEN_KEEP * before + (1.0 - _GIVEN_KEEP) * per_given_s
 
     def _is_congested(self) -> bool:
         if not self._ended:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 _GOLDEN = 0.618_033_988_75
-_LADDER_MS = tuple(sorted({round(2.0 ** (step / 3.0)) for step in range(3 * 16)}))
+_LADDER_MS: tuple[int, ...] = tuple(sorted({round(2.0 ** (step / 3.0)) for step in range(3 * 16)}))
 _LADDER_S = tuple(milliseconds / 1000.0 for milliseconds in _LADDER_MS)
 
 

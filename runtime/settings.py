@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from runtime.admission_settings import AdmissionSettings
 from runtime.engine_settings import AnnIndexSettings, FeatureStoreSettings, OnnxSettings
 from runtime.settings_group import Group
 from runtime.submission_settings import SubmissionSettings
@@ -222,6 +223,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     gateway: GatewaySettings = GatewaySettings()
+    admission: AdmissionSettings = AdmissionSettings()
     submissions: SubmissionSettings = SubmissionSettings()
     recall: RecallSettings = RecallSettings()
     registry: RegistrySettings = RegistrySettings()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from forebay.v1 import features_pb2 as pb
 
 from feature_store.codec import ViewReader
+from gateway.admission import Admission
 from gateway.budget import Budget
 from gateway.convert import columns_of, fill_column, key_columns, values_of
 from gateway.features import MAX_ROWS, FeatureReads
 from gateway.live import LiveRelease
 from gateway.writes import FeatureWrites
+from runtime.batcher import Criticality
 from runtime.rpc.call import Call
 
 _NO_BUDGET = Budget(None, {})
@@ -18,14 +20,35 @@ _NO_BUDGET = Budget(None, {})
 class FeatureServicer:
     """Answers ReadFeatures, WriteFeatures, ListViews and DescribeView."""
 
-    def __init__(self, live: LiveRelease, reads: FeatureReads, writes: FeatureWrites) -> None:
+    def __init__(
+        self, live: LiveRelease, reads: FeatureReads, writes: FeatureWrites, admission: Admission
+    ) -> None:
         self._live = live
         self._reads = reads
         self._writes = writes
+        self._admission = admission
 
     async def ReadFeatures(  # noqa: N802
         self, request: pb.ReadFeaturesRequest, call: Call
     ) -> pb.ReadFeaturesResponse:
+        with self._admission.read(Criticality[call.criticality.upper()]):
+            return await self._read(request, call)
+
+    async def WriteFeatures(  # noqa: N802
+        self, request: pb.WriteFeaturesRequest, call: Call
+    ) -> pb.WriteFeaturesResponse:
+        with self._admission.write(Criticality[call.criticality.upper()]):
+            return await self._write(request, call)
+
+    async def ListViews(self, request: pb.ListViewsRequest, call: Call) -> pb.ListViewsResponse:  # noqa: N802
+        return pb.ListViewsResponse(views=[_view(reader) for reader in self._live.current.readers.values()])
+
+    async def DescribeView(  # noqa: N802
+        self, request: pb.DescribeViewRequest, call: Call
+    ) -> pb.DescribeViewResponse:
+        return pb.DescribeViewResponse(view=_view(self._live.current.reader(request.view)))
+
+    async def _read(self, request: pb.ReadFeaturesRequest, call: Call) -> pb.ReadFeaturesResponse:
         readers = self._reads.views(self._live.current, request.features)
         key = next(iter(readers.values())).view.key
         keys = key_columns(request.keys, key, "keys", MAX_ROWS)
@@ -44,9 +67,7 @@ class FeatureServicer:
             )
         return response
 
-    async def WriteFeatures(  # noqa: N802
-        self, request: pb.WriteFeaturesRequest, call: Call
-    ) -> pb.WriteFeaturesResponse:
+    async def _write(self, request: pb.WriteFeaturesRequest, call: Call) -> pb.WriteFeaturesResponse:
         reader = self._live.current.reader(request.view)
         keys = key_columns(request.keys, reader.view.key, "keys", MAX_ROWS)
         given = columns_of(request.features, "features")
@@ -60,14 +81,6 @@ class FeatureServicer:
             reader, keys, given, statuses, event_times, _NO_BUDGET.deadline(call.deadline, call.started_s)
         )
         return pb.WriteFeaturesResponse(outcomes=outcomes.tobytes())
-
-    async def ListViews(self, request: pb.ListViewsRequest, call: Call) -> pb.ListViewsResponse:  # noqa: N802
-        return pb.ListViewsResponse(views=[_view(reader) for reader in self._live.current.readers.values()])
-
-    async def DescribeView(  # noqa: N802
-        self, request: pb.DescribeViewRequest, call: Call
-    ) -> pb.DescribeViewResponse:
-        return pb.DescribeViewResponse(view=_view(self._live.current.reader(request.view)))
 
 
 def _view(reader: ViewReader) -> pb.View:

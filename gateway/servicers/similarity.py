@@ -7,11 +7,13 @@ import random
 from forebay.v1 import prediction_pb2
 from forebay.v1 import similarity_pb2 as pb
 
+from gateway.admission import Admission
 from gateway.budget import Budget
 from gateway.convert import fill_column
 from gateway.live import LiveRelease
 from gateway.similar import SimilaritySearch
 from registry.dtypes import Scalar
+from runtime.batcher import Criticality
 from runtime.recent import RecordedParts
 from runtime.rpc.call import Call
 
@@ -21,11 +23,16 @@ _NO_BUDGET = Budget(None, {})
 class SimilarityServicer:
     """Answers FindSimilar."""
 
-    def __init__(self, live: LiveRelease, search: SimilaritySearch) -> None:
+    def __init__(self, live: LiveRelease, search: SimilaritySearch, admission: Admission) -> None:
         self._live = live
         self._search = search
+        self._admission = admission
 
     async def FindSimilar(self, request: pb.FindSimilarRequest, call: Call) -> pb.FindSimilarResponse:  # noqa: N802
+        with self._admission.search(Criticality[call.criticality.upper()]):
+            return await self._find(request, call)
+
+    async def _find(self, request: pb.FindSimilarRequest, call: Call) -> pb.FindSimilarResponse:
         release = self._live.current
         found = await self._search.find(
             release,

@@ -7,11 +7,12 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Protocol
 
 import grpc
 from forebay.deadline import Deadline
-from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, Unimplemented
+from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, Overloaded, Unimplemented
 from google.protobuf.message import DecodeError, Message
 
 from runtime.clock import Clock
@@ -105,6 +106,17 @@ def deadline(step: Step, max_timeout_s: float) -> Step:
     return limit
 
 
+def charged(step: Step, charge: Callable[[str], None]) -> Step:
+    """Charge the caller, by name, for its call before anything is done for it; `charge` may raise an `Error`.
+    A stream is one call, whatever is sent on it."""
+
+    async def pay(request: Any, call: Call) -> bytes:
+        charge(call.caller)
+        return await step(request, call)
+
+    return pay
+
+
 def codec(method: Method, request_class: type[Message]) -> Step:
     """Run the servicer's method on messages. Parsed here, so that garbage is the caller's error, no bug."""
     parse = request_class.FromString
@@ -141,7 +153,11 @@ def told(error: BaseException, call: Call) -> Error:
 
 
 def _fail(call: Call, error: Error) -> bytes:
-    call.finish_with(code_of(error), message_of(error), trailers_of(error))
+    """Make the call end as the error's kind says. A caller is not told to come back after its own deadline:
+    gRPC would hold the call until then, and report the deadline instead of the reason."""
+    remaining_s = call.time_remaining_s() if isinstance(error, Overloaded) else None
+    trailers = trailers_of(error, inf if remaining_s is None else remaining_s)
+    call.finish_with(code_of(error), message_of(error), trailers)
     return b""
 
 

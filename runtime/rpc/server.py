@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 
 import grpc
 from forebay.errors import Unavailable
@@ -29,7 +30,8 @@ class RpcServer:
     """The services of one address. Made inside the event loop that will run it, one loop per process.
 
     All health names are NOT_SERVING until `set_serving`. Services are added before `start`. `shares_port`
-    lets several processes bind the same port; without it a port in use is an error.
+    lets several processes bind the same port; without it a port in use is an error. `charge` is called with
+    the caller of each call to a service, before its request is looked at; it may raise an `Error`.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class RpcServer:
         recent: RecentRequests,
         *,
         shares_port: bool = False,
+        charge: Callable[[str], None] | None = None,
     ) -> None:
         self._address = address
         self._settings = settings
-        self._wrapping = Wrapping(clock, recent, settings.max_timeout_s, settings.max_stream_s)
+        self._wrapping = Wrapping(clock, recent, settings.max_timeout_s, settings.max_stream_s, charge)
         self._health = health.aio.HealthServicer()
         self._services: list[str] = []
         self._server = grpc.aio.server(options=channel_options(settings, shares_port))

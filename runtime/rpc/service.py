@@ -4,6 +4,7 @@ order, are one expression here; the layers themselves are in `layers.py`."""
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
-from runtime.rpc.layers import Handler, Step, codec, deadline, errors, telemetry, unimplemented
+from runtime.rpc.layers import Handler, Step, charged, codec, deadline, errors, telemetry, unimplemented
 from runtime.rpc.streams import Stopping, answers_stream, both_stream
 
 if TYPE_CHECKING:
@@ -23,13 +24,19 @@ class Wrapping:
     """What the layers around a method need; one per server. Units: seconds."""
 
     def __init__(
-        self, clock: Clock, recent: RecentRequests, max_timeout_s: float, max_stream_s: float
+        self,
+        clock: Clock,
+        recent: RecentRequests,
+        max_timeout_s: float,
+        max_stream_s: float,
+        charge: Callable[[str], None] | None = None,
     ) -> None:
         self.stopping = Stopping()
         self._clock = clock
         self._recent = recent
         self._max_timeout_s = max_timeout_s
         self._max_stream_s = max_stream_s
+        self._charge = charge
 
     def handlers(self, service: ServiceDescriptor, servicer: object) -> dict[str, RpcMethodHandler]:
         """Return the methods' handlers by name; one that the servicer lacks is UNIMPLEMENTED.
@@ -48,6 +55,8 @@ class Wrapping:
         if run is None:
             return _refusing(self._refusal(_name(method)))
         limited = self._limited(method, run)
+        if self._charge is not None:
+            limited = charged(limited, self._charge)
         wrapped = telemetry(errors(limited), _name(method), self._clock, self._recent)
         if method.client_streaming:
             return grpc.stream_stream_rpc_method_handler(wrapped)

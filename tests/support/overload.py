@@ -1,5 +1,5 @@
-"""Plays arrivals against a limiter with a batcher's schedule behind it, and an event loop in front that spends
-time on every call, even on one that it refuses; on a manual clock, the same each run."""
+"""Plays arrivals against a limiter with a batcher's schedule behind it, and an event loop in front that takes
+time for every call, even one that it refuses; on a manual clock, the same each run."""
 
 from __future__ import annotations
 
@@ -113,6 +113,13 @@ class _Simulation:
         self.loop_free_s = max(self.loop_free_s, self.now_s) + seconds
         return self.loop_free_s
 
+    def reply(self) -> float:
+        """Occupy the loop with an answer, which is ahead of calls that aren't taken in yet; return when it is
+        done."""
+        taking_in_s = min(max(0.0, self.loop_free_s - self.now_s), self.server.call_s)
+        self.busy(self.server.reply_s)
+        return self.now_s + taking_in_s + self.server.reply_s
+
     def send(self) -> None:
         while self.client and self.open < self.server.streams:
             visit = self.client.popleft()
@@ -162,7 +169,7 @@ class _Simulation:
         self.schedule.finish(batch, self.now_s, ran=True)
         self.start()
         for visit in batch.members:
-            replied_s = self.busy(self.server.reply_s)
+            replied_s = self.reply()
             visit.ended_s = replied_s
             in_time = replied_s < visit.deadline_s
             outcome = Outcome.ANSWERED if in_time else Outcome.MISSED
