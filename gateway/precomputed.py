@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 
 from forebay.deadline import Deadline
-from forebay.errors import Corrupt, Error
+from forebay.errors import Corrupt, DeadlineExceeded, Error
 
 from feature_store.store import OnlineStore
 from gateway.batch import Member
@@ -14,6 +14,7 @@ from gateway.kept_answer import CacheOutcome, KeptAnswer, Recalled
 from gateway.kept_bytes import StoredAnswer, shortened, unpacked
 from gateway.precomputed_plan import PrecomputedPlan
 from runtime.clock import Clock
+from runtime.gate import Gate
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ _SHARE = 0.25
 
 
 class Precomputed:
-    """Finds precomputed answers. A store that is slow or gone is a miss; nothing is ever raised.
+    """Finds precomputed answers. A store that is slow or gone is a miss; nothing is ever raised. Nor is it
+    asked again and again: a gate of its own lets one lookup through every 100 ms until one succeeds.
 
     Cost: one round trip for a pipeline that has precomputed answers; nothing for others.
     """
@@ -35,6 +37,7 @@ class Precomputed:
         self._store = store
         self._clock = clock
         self._wait_s = wait_s
+        self._gate = Gate()
 
     async def first(self, member: Member) -> Recalled | None:
         """Return the answer to exactly these inputs, or inputs of the same bins, for a pipeline that gives
@@ -63,22 +66,34 @@ class Precomputed:
         self, member: Member, plan: PrecomputedPlan, now_s: float, wait_s: float, *, exact: bool
     ) -> Recalled | None:
         key = plan.keys.find(member.inputs.values, exact=exact)
-        if key is None or wait_s <= 0:
+        if key is None or not self._gate.admit(now_s, wait_s):
             return None
+        raw = await self._get(key, now_s, wait_s)
+        now_us = self._clock.now_us()
         try:
-            [raw] = await self._store.get_many([key], Deadline(now_s + wait_s))
-            found = None if raw is None else _fitting(unpacked(raw), plan, member, self._clock.now_us())
+            found = None if raw is None else _fitting(unpacked(raw), plan, member, now_us)
         except Corrupt as error:
             logger.error("precomputed answer %s: %s", key.decode(), error.message)
-            found = None
-        except Error as error:
-            logger.debug("no precomputed answer of %s: %s", member.pipeline.name, error.message)
             found = None
         member.stages.append((STAGE, now_s, self._clock.monotonic_s() - now_s, wait_s))
         if found is None:
             return None
-        age_us = max(0, self._clock.now_us() - found.made_us)
-        return Recalled(member, found, CacheOutcome.PRECOMPUTED, age_us)
+        return Recalled(member, found, CacheOutcome.PRECOMPUTED, max(0, now_us - found.made_us))
+
+    async def _get(self, key: bytes, now_s: float, wait_s: float) -> bytes | None:
+        """Return what lies under a key; None where nothing does, or the store doesn't say so in time."""
+        try:
+            [raw] = await self._store.get_many([key], Deadline(now_s + wait_s))
+        except DeadlineExceeded:
+            self._gate.timed_out(self._clock.monotonic_s(), wait_s)
+            return None
+        except Error as error:
+            self._gate.failed(self._clock.monotonic_s())
+            logger.debug("a precomputed answer can't be read: %s", error.message)
+            return None
+        end_s = self._clock.monotonic_s()
+        self._gate.succeeded(end_s, end_s - now_s)
+        return raw
 
 
 def _fitting(stored: StoredAnswer, plan: PrecomputedPlan, member: Member, now_us: int) -> KeptAnswer | None:

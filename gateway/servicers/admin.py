@@ -43,7 +43,10 @@ class AdminServicer:
         if self._live.loaded:
             release = self._live.current
             response.plan, response.release = release.plan, release.number
-            response.pipelines.extend(pb.PipelineState(name=name, usable=True) for name in release.pipelines)
+            response.pipelines.extend(
+                pb.PipelineState(name=name, usable=True, uncovered=release.uncovered.get(name, ""))
+                for name in release.pipelines
+            )
             response.pipelines.extend(
                 pb.PipelineState(name=name, reason=reason)
                 for name, reason in release.broken_pipelines.items()

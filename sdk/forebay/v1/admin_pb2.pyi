@@ -80,11 +80,13 @@ class MethodCalls(_message.Message):
     def __init__(self, method: _Optional[str] = ..., by_status: _Optional[_Mapping[str, int]] = ..., late: _Optional[int] = ...) -> None: ...
 
 class PipelineState(_message.Message):
-    __slots__ = ("name", "usable", "reason")
+    __slots__ = ("name", "usable", "reason", "uncovered")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USABLE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    UNCOVERED_FIELD_NUMBER: _ClassVar[int]
     name: str
     usable: bool
     reason: str
-    def __init__(self, name: _Optional[str] = ..., usable: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    uncovered: str
+    def __init__(self, name: _Optional[str] = ..., usable: bool = ..., reason: _Optional[str] = ..., uncovered: _Optional[str] = ...) -> None: ...

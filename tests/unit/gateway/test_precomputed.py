@@ -130,6 +130,20 @@ async def test_store_that_fails_is_a_miss(
     assert await Precomputed(store, clock).read(request, request.deadline) is None
 
 
+async def test_store_that_is_gone_is_asked_once_in_a_while_until_it_is_back(
+    application: CompiledApplication, store: Store, clock: ManualClock
+) -> None:
+    precomputed = Precomputed(store, clock)
+    store.error = Unavailable("gone")
+    for _ in range(50):
+        assert await precomputed.first(member(application, PLAN)) is None
+    assert store.reads < 10
+    store.error = None
+    clock.advance(0.2)
+    assert await precomputed.first(member(application, PLAN)) is not None
+    assert await precomputed.first(member(application, PLAN)) is not None
+
+
 async def test_bytes_that_are_no_answer_are_a_miss_and_told(
     application: CompiledApplication, store: Store, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
