@@ -36,6 +36,17 @@ PIPELINES = """\
     predict: risk
     degrade: {hydrate: {user_profile: fail}}
     precomputed: first
+  helped_items:
+    entities: [user]
+    request: {hour: {dtype: float32, default: 12}}
+    hydrate: [user_profile]
+    retrieve: {index: items, query: user_profile.taste, k: 20, exclude: user_profile.seen}
+    hydrate_candidates: [{view: item_profile, required: true}]
+    predict: hourly
+    select: {top: 5, by: score}
+    budget: {total: 2s, predict: 1us}
+    degrade: {predict: [precomputed]}
+    precomputed: fallback
   first_rated:
     entities: [user]
     hydrate: [user_profile]
@@ -74,19 +85,21 @@ def write_precomputed_application(directory: Path) -> Path:
 
 @dataclass(frozen=True)
 class Commands:
-    """Runs `forebay ...` in this process, in a directory, against a store."""
+    """Runs `forebay ...` in this process, in a directory, against a store. What it prints is returned where
+    something captures it."""
 
     directory: Path
     redis_url: str
-    capture: pytest.CaptureFixture[str]
+    capture: pytest.CaptureFixture[str] | None
 
     def __call__(self, *args: str) -> Ended:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.directory)
             patch.setenv("FOREBAY_REDIS_URL", self.redis_url)
+            if self.capture is None:
+                return Ended(main.run(args), "", "")
             self.capture.readouterr()
-            code = main.run(args)
-        return Ended(code, *self.capture.readouterr())
+            return Ended(main.run(args), *self.capture.readouterr())
 
 
 def stored_keys(redis_url: str) -> list[str]:
