@@ -61,7 +61,7 @@ async def work(
         precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
         predictor = Predictor(store, offload, clock, limits, precomputed)
         stack.push_async_callback(predictor.aclose)
-        making = Making(live, predictor, clock, settings.submissions.timeout_s, settings.registry.poll_s)
+        making = Making(live, predictor, clock, settings.submissions, settings.registry.poll_s)
         queue = WorkQueue(connection, blocking, settings.app, name, settings.submissions)
         worker = Worker(
             queue, making.make, settings.submissions, clock, wait_s=longest_block_s(settings.redis)

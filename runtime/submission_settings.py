@@ -29,8 +29,9 @@ class SubmissionSettings(Group):
     results as end in that time."""
 
     timeout_s: PositiveFloat = 5.0
-    """Seconds that a worker gives one prediction, in place of the pipeline's budget and its stages' caps; a
-    larger total budget of the pipeline's stands. Longer waits for a slow dependency instead of degrading."""
+    """Seconds that a worker gives one prediction, in place of the pipeline's budget and its stages' caps. A
+    larger total budget of the pipeline's stands, up to 0.8 of `claim_after_s`. Longer waits for a slow
+    dependency instead of degrading."""
 
     mini_batch: Annotated[int, Field(ge=1, le=1024)] = 64
     """Predictions that a worker takes at once. What a worker that is killed had taken is made again."""

@@ -130,12 +130,15 @@ class Endings:
             try:
                 position = await self._newest(self._connection)
                 self.tell_all()
+                if pause_s > _FIRST_PAUSE_S:
+                    logger.info("the endings of predictions can be read again")
                 pause_s = _FIRST_PAUSE_S
                 await self._follow(self._connection, position)
                 self._reader = None
                 return
             except (Error, RedisReplyError) as error:
-                logger.warning("the endings of predictions can't be read: %s", error)
+                if pause_s == _FIRST_PAUSE_S:
+                    logger.warning("the endings of predictions can't be read: %s", error)
                 self.tell_all()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

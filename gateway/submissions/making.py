@@ -19,26 +19,29 @@ from gateway.submissions.messages import request_of
 from gateway.submissions.submission import Submission
 from runtime.batcher import Criticality
 from runtime.clock import Clock
+from runtime.submission_settings import SubmissionSettings
 
 _LOOK_S = 0.05
+_CLAIM_RATIO = 0.8
+"""What a prediction may take at most of the time after which it is given to another worker."""
 
 
 class Making:
-    """Makes predictions on the release in service; concurrent ones share batches. Units: `timeout_s` for
-    each."""
+    """Makes predictions on the release in service; concurrent ones share batches."""
 
     def __init__(
         self,
         live: LiveRelease,
         predictor: Predictor,
         clock: Clock,
-        timeout_s: float,
+        settings: SubmissionSettings,
         registry_poll_s: float,
     ) -> None:
         self._live = live
         self._predictor = predictor
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._timeout_s = settings.timeout_s
+        self._longest_s = settings.claim_after_s * _CLAIM_RATIO
         self._registry_poll_s = registry_poll_s
         self._patient: dict[str, tuple[CompiledPipeline, CompiledPipeline]] = {}
 
@@ -95,7 +98,7 @@ class Making:
         waits for is better late than degraded."""
         known = self._patient.get(pipeline.name)
         if known is None or known[0] is not pipeline:
-            total_s = max(self._timeout_s, pipeline.budget.total_s or 0.0)
+            total_s = min(max(self._timeout_s, pipeline.budget.total_s or 0.0), self._longest_s)
             known = pipeline, replace(pipeline, budget=Budget(total_s, {}))
             self._patient[pipeline.name] = known
         return known[1]

@@ -13,7 +13,9 @@ from tests.support.served_application import START_S, environment
 
 
 @contextmanager
-def working(directory: Path, redis_url: str, app: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def working(
+    directory: Path, redis_url: str, app: str, *, exit_code: int = 0, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run a worker until the end of the block; then SIGTERM, and an exit code of 0. `variables` are
     settings'."""
     log = directory / "worker.log"
@@ -41,4 +43,4 @@ def working(directory: Path, redis_url: str, app: str, **variables: str) -> Iter
         process.send_signal(signal.SIGTERM)
         code = process.wait(START_S)
         process.stdout.close()
-    assert code == 0, log.read_text()
+    assert code == exit_code, log.read_text()

@@ -15,6 +15,7 @@ from gateway.submissions.making import Making
 from gateway.submissions.messages import request_bytes
 from gateway.submissions.submission import Submission
 from runtime.clock import SystemClock
+from runtime.submission_settings import SubmissionSettings
 from tests.support.compiled_application import CompiledApplication
 
 
@@ -42,7 +43,9 @@ def submitted(request: pb.PredictRequest, release: int = 1) -> Submission:
 
 
 def making(application: CompiledApplication, live: Live) -> Making:
-    return Making(cast(LiveRelease, live), application.predictor, application.clock, 5.0, 0.05)
+    return Making(
+        cast(LiveRelease, live), application.predictor, application.clock, SubmissionSettings(), 0.05
+    )
 
 
 async def test_the_answer_is_a_call_s_under_the_submitted_id(application: CompiledApplication) -> None:
@@ -66,13 +69,16 @@ async def test_time_takes_the_place_of_the_pipeline_s_budget(application: Compil
     assert 4_000_000 < stages["hydrate"] <= 5_000_000
 
 
-async def test_a_longer_budget_of_the_pipeline_s_stands(application: CompiledApplication) -> None:
+@pytest.mark.parametrize(("total_s", "given_s"), [(10.0, 10), (3600.0, 24)])
+async def test_a_longer_budget_of_the_pipeline_s_stands_until_others_would_take_over(
+    application: CompiledApplication, total_s: float, given_s: int
+) -> None:
     await application.write("profile", 1, age=30, income=5, children=1)
-    pipeline = replace(application.release.pipeline("no_rule"), budget=Budget(60.0, {}))
+    pipeline = replace(application.release.pipeline("no_rule"), budget=Budget(total_s, {}))
     live = Live(replace(application.release, pipelines={"no_rule": pipeline}))
     raw = await making(application, live).make(submitted(asked()))
     stages = {stage.stage: stage.given_us for stage in pb.PredictResponse.FromString(raw).provenance.stages}
-    assert stages["hydrate"] > 50_000_000
+    assert given_s - 1 < stages["hydrate"] / 1e6 <= given_s
 
 
 async def test_an_error_on_the_release_that_accepted_it_stands(application: CompiledApplication) -> None:
