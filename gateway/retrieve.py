@@ -50,11 +50,15 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
     if keys is None:
         raise ValueError("what is retrieved has keys")
     queries = [_queries(batch, search) for search in step.searches]
-    _settle_without_vector(batch, step, [query.absent for query in queries])
+    absent = [mask for _, mask in queries]
+    if any(mask is not None for mask in absent):
+        _settle_without_vector(batch, step, absent)
     going = np.array([place for place, member in enumerate(batch.members) if member.error is None], np.intp)
     if not len(going):
         return
-    asked = [_asked(batch, *part, going) for part in zip(step.searches, queries, strict=True)]
+    asked = [
+        _asked(batch, search, *query, going) for search, query in zip(step.searches, queries, strict=True)
+    ]
     asked = [search for search in asked if len(search.members)]
     count = sum([len(search.members) for search in asked])
     found = await offload.run(step.estimate, count, deadline, lambda: [search.run() for search in asked])
@@ -68,7 +72,7 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
 
 def without_vector(batch: Batch) -> list[int]:
     """Return the places of the members that have no vector for any search."""
-    absent = [_queries(batch, search).absent for search in _declared(batch).searches]
+    absent = [_queries(batch, search)[1] for search in _declared(batch).searches]
     lacking = [mask for mask in absent if mask is not None]
     if len(lacking) < len(absent):
         return []
@@ -93,15 +97,7 @@ def _concatenated(tables: Sequence[Mapping[str, NDArray[np.generic]]]) -> dict[s
     return {name: np.concatenate([table[name] for table in tables]) for name in names}
 
 
-@dataclass(frozen=True, slots=True)
-class _Queries:
-    """Every member's vector for one search, (members, dimension) float32, and who has none; None: all do."""
-
-    vectors: NDArray[np.float32]
-    absent: NDArray[np.bool_] | None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
     """One search as it is run: for (a,) members with (a, dimension) vectors, without excluded positions."""
 
@@ -114,14 +110,15 @@ class _Asked:
         return self.search.snapshot.index.search(self.vectors, self.search.k, self.exclude)
 
 
-def _queries(batch: Batch, search: IndexSearch) -> _Queries:
+def _queries(batch: Batch, search: IndexSearch) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return every member's vector, (members, dimension), and who has none, (members,); None: nobody."""
     index = search.snapshot.index
     vectors = np.empty((len(batch.members), index.dimension), np.float32)
     batch.blocks[search.query_view].gather(search.query, vectors)
     if index.metric is not Metric.COSINE and is_in_range(vectors):
-        return _Queries(vectors, None)
+        return vectors, None
     absent = ~are_searchable(vectors, index.metric)
-    return _Queries(vectors, absent if absent.any() else None)
+    return vectors, absent if absent.any() else None
 
 
 def _settle_without_vector(
@@ -133,8 +130,6 @@ def _settle_without_vector(
         for search, mask in zip(step.searches, absent, strict=True)
         if mask is not None
     ]
-    if not lacking:
-        return
     for index in np.flatnonzero(np.any([mask for _, mask in lacking], axis=0)).tolist():
         member = batch.members[index]
         views = Counter(view for view, mask in lacking if mask[index])
@@ -160,9 +155,15 @@ def _declared(batch: Batch) -> RetrieveStep:
     return batch.pipeline.retrieve
 
 
-def _asked(batch: Batch, search: IndexSearch, queries: _Queries, going: NDArray[np.intp]) -> _Asked:
-    members = going if queries.absent is None else going[~queries.absent[going]]
-    vectors = queries.vectors if len(members) == len(queries.vectors) else queries.vectors[members]
+def _asked(
+    batch: Batch,
+    search: IndexSearch,
+    vectors: NDArray[np.float32],
+    absent: NDArray[np.bool_] | None,
+    going: NDArray[np.intp],
+) -> _Asked:
+    members = going if absent is None else going[~absent[going]]
+    vectors = vectors if len(members) == len(vectors) else vectors[members]
     return _Asked(search, members, vectors, _excluded(batch, search, members))
 
 
