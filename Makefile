@@ -17,7 +17,7 @@ LOCK      = $(UV) pip compile --quiet --universal --python-version 3.11 --genera
             --no-annotate --no-emit-index-url --no-emit-package forebay --upgrade
 
 .PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
-        proto proto-check docs docs-check bench bench-large peers lock wheel-check clean
+        proto proto-check docs docs-check bench bench-large bench-cpu bench-plots peers lock wheel-check clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
@@ -37,6 +37,12 @@ $(PROTO): requirements/proto.lock
 	$(PYTHON) -m venv --clear .venv-proto
 	$(PROTOBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/proto.lock
 	@touch $@
+
+bench-cpu: $(STAMP)  ## Tell where the CPU of one Predict goes
+	$(BIN)/python -m benchmarks.cpu_parts
+
+bench-plots: $(STAMP)  ## Draw the last bench's overload into docs/images
+	$(BIN)/python -m benchmarks.plots
 
 peers: $(PEERS)  ## Create .venv-peers, the environment of what the bench compares with
 
