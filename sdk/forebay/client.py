@@ -228,7 +228,7 @@ class Client:
         self,
         *,
         timeout_s: float | None = None,
-        max_pending: int = 256,
+        max_pending: int = 64,
         caller: str | None = None,
         criticality: Criticality | None = None,
         trace: str | None = None,
