@@ -235,7 +235,7 @@ class Client:
     ) -> PredictStream:
         """Return a stream for many predictions, to be used in a `with` block.
 
-        It keeps to one connection, with an order of its own, and costs less per prediction than calls do.
+        It keeps to one connection of one server, and costs that server less per prediction than calls do.
         `timeout_s` is each prediction's own where it gives none; at most `max_pending` are unanswered at any
         time. Nothing on it is retried or hedged.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 import time
 
 import forebay
@@ -15,6 +17,7 @@ from tests.support.echo_services import PREDICTION, ScriptedPrediction, serving
 from tests.support.either_client import Opening
 from tests.support.fault_proxy import FaultProxy
 from tests.support.refusing_server import RefusingServer
+from tests.support.source_files import ROOT
 
 QUICK = Retry(first_delay_s=0.05)
 
@@ -114,3 +117,57 @@ async def test_grpc_repeats_it_once_only(opened: Opening) -> None:
         with pytest.raises(forebay.Unavailable):
             await ask("delete", "user", user_id=[1])
     assert server.calls == 2
+
+
+FORK = """
+import os, sys
+import forebay
+
+client = forebay.Client(sys.argv[1], timeout_s=20)
+client.predict("p")
+child = os.fork()
+if child == 0:
+    try:
+        client.predict("p")
+        code = 1
+    except forebay.NotUsable as error:
+        code = 0 if "fork" in error.message else 2
+    client.close()
+    os._exit(code)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+client.predict("p")
+client.close()
+"""
+
+
+async def test_client_made_before_a_fork_says_so_in_the_child() -> None:
+    server = Holding(0)
+    async with serving((PREDICTION, ScriptedPrediction(server.predict))) as address:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", FORK, address), env={"PYTHONPATH": str(ROOT / "sdk")}
+        )
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert server.count == 2
+
+
+async def test_threads_share_a_client_and_its_budget() -> None:
+    server = Holding(0)
+
+    def run(address: str) -> None:
+        with forebay.Client(
+            [address, f"localhost:{address.rpartition(':')[2]}"], hedge_after_s=5.0
+        ) as client:
+
+            def ask() -> None:
+                for _ in range(25):
+                    client.predict("p", timeout_s=20.0)
+
+            threads = [threading.Thread(target=ask) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    async with serving((PREDICTION, ScriptedPrediction(server.predict))) as address:
+        await asyncio.to_thread(run, address)
+    assert server.count == 200
