@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from feature_store.redis_store import RedisStore
+from gateway.admission import Admission
 from gateway.app import either, shelf
 from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
@@ -21,6 +22,7 @@ from gateway.submissions.scripts import longest_block_s
 from gateway.submissions.work_queue import WorkQueue
 from gateway.submissions.worker import Worker, WorkerCounts
 from registry.registry import Registry
+from runtime.admission_settings import AdmissionSettings
 from runtime.batcher import BatchLimits
 from runtime.clock import Clock, SystemClock
 from runtime.offload import Offload
@@ -59,7 +61,8 @@ async def work(
         store = RedisStore(connection, settings.feature_store)
         limits = _limits(settings)
         precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
-        predictor = Predictor(store, offload, clock, limits, precomputed)
+        admission = Admission(_admission(settings), clock)
+        predictor = Predictor(store, offload, clock, limits, precomputed, admission=admission)
         stack.push_async_callback(predictor.aclose)
         making = Making(live, predictor, clock, settings.submissions, settings.registry.poll_s)
         queue = WorkQueue(connection, blocking, settings.app, name, settings.submissions)
@@ -93,3 +96,8 @@ def _limits(settings: Settings) -> BatchLimits:
         wait_s=submissions.timeout_s,
         patience_s=submissions.timeout_s,
     )
+
+
+def _admission(settings: Settings) -> AdmissionSettings:
+    """Return who is let in: whatever a worker has taken. How much it takes is its own limit."""
+    return AdmissionSettings(max_in_flight=settings.submissions.mini_batch + 1, adaptive=False)
