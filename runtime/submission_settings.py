@@ -34,7 +34,8 @@ class SubmissionSettings(Group):
     dependency instead of degrading."""
 
     mini_batch: Annotated[int, Field(ge=1, le=1024)] = 64
-    """Predictions that a worker takes at once. What a worker that is killed had taken is made again."""
+    """Most predictions that a worker takes at once; fewer while they take over a quarter of `timeout_s`. What
+    a worker that is killed had taken is made again."""
 
     claim_after_s: PositiveFloat = 30.0
     """Seconds after which a prediction that a worker took and didn't end is given to another. Must be longer

@@ -95,11 +95,11 @@ class Making:
 
     def _with_time(self, pipeline: CompiledPipeline) -> CompiledPipeline:
         """Return the pipeline without its stages' caps, and with at least `timeout_s` in all: what nobody
-        waits for is better late than degraded."""
+        waits for is better late than degraded. Nor does it take part in the prediction cache: it is made."""
         known = self._patient.get(pipeline.name)
         if known is None or known[0] is not pipeline:
             total_s = min(max(self._timeout_s, pipeline.budget.total_s or 0.0), self._longest_s)
-            known = pipeline, replace(pipeline, budget=Budget(total_s, {}))
+            known = pipeline, replace(pipeline, budget=Budget(total_s, {}), recall=None)
             self._patient[pipeline.name] = known
         return known[1]
 

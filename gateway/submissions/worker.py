@@ -20,6 +20,7 @@ from forebay.errors import (
 )
 
 from gateway.submissions.messages import failure_bytes
+from gateway.submissions.pace import Pace
 from gateway.submissions.submission import Delivery, Ended, State, Submission
 from gateway.submissions.work_queue import Verdict, WorkQueue
 from runtime.clock import Clock
@@ -75,6 +76,7 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._wait_s = wait_s
+        self._pace = Pace(settings.mini_batch, settings.timeout_s)
         self._claim_s = 0.0
         self._failure = ""
 
@@ -102,8 +104,11 @@ class Worker:
             again = await self._claim()
             if again is not None:
                 await self._end_all([again])
-            taken = await self._queue.take(self._settings.mini_batch, 0.0 if again else self._wait_s)
-            await self._end_all(taken)
+            taken = await self._queue.take(self._pace.size, 0.0 if again else self._wait_s)
+            if taken:
+                start_s = self._clock.monotonic_s()
+                await self._end_all(taken)
+                self._pace.took(len(taken), self._clock.monotonic_s() - start_s)
 
     async def _claim(self) -> Delivery | None:
         """Return one prediction that was left; ask again at once while there are any, else after a while."""

@@ -8,9 +8,10 @@ import pytest
 from forebay.errors import Corrupt, InvalidRequest, NotFound, Unavailable
 from forebay.v1 import prediction_pb2 as pb
 
+from gateway.answer_key import AnswerKey
 from gateway.budget import Budget
 from gateway.live import LiveRelease
-from gateway.plan import CompiledRelease
+from gateway.plan import CompiledRelease, RecallStep
 from gateway.submissions.making import Making
 from gateway.submissions.messages import request_bytes
 from gateway.submissions.submission import Submission
@@ -79,6 +80,24 @@ async def test_a_longer_budget_of_the_pipeline_s_stands_until_others_would_take_
     raw = await making(application, live).make(submitted(asked()))
     stages = {stage.stage: stage.given_us for stage in pb.PredictResponse.FromString(raw).provenance.stages}
     assert given_s - 1 < stages["hydrate"] / 1e6 <= given_s
+
+
+async def test_what_is_submitted_is_made_and_not_recalled(application: CompiledApplication) -> None:
+    await application.write("profile", 1, age=30, income=5, children=1)
+    step = RecallStep(
+        AnswerKey("no_rule", ()),
+        caches=True,
+        fresh_s=3600.0,
+        stale_s=0.0,
+        retains=True,
+        entity_views=(),
+        candidate_views=(),
+        watched=frozenset(),
+    )
+    pipeline = replace(application.release.pipeline("no_rule"), recall=step)
+    worker = making(application, Live(replace(application.release, pipelines={"no_rule": pipeline})))
+    made = [pb.PredictResponse.FromString(await worker.make(submitted(asked()))) for _ in range(2)]
+    assert {response.provenance.cache for response in made} == {pb.CACHE_OUTCOME_OFF}
 
 
 async def test_an_error_on_the_release_that_accepted_it_stands(application: CompiledApplication) -> None:
