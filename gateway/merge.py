@@ -34,15 +34,16 @@ def merged(parts: Sequence[Found], field: str) -> Candidates:
     keys = np.concatenate([part.keys for part in parts])
     member_of_row = np.concatenate([part.member_of_row for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    order = np.lexsort((-scores, keys, member_of_row))  # NaN comes last of its key
+    order = np.lexsort((keys, member_of_row))
     keys, member_of_row = keys[order], member_of_row[order]
     is_first = np.ones(len(order), np.bool_)
     is_first[1:] = (keys[1:] != keys[:-1]) | (member_of_row[1:] != member_of_row[:-1])
-    keys = keys[is_first]
+    first = np.flatnonzero(is_first)
+    keys = keys[first]
     return Candidates(
         texts=key_texts(keys),
-        member_of_row=member_of_row[is_first],
-        scores=scores[order[is_first]],
+        member_of_row=member_of_row[first],
+        scores=np.fmax.reduceat(scores[order], first) if len(first) else scores,  # NaN only where all are
         columns={field: keys},
     )
 
