@@ -15,8 +15,8 @@ from registry.dtypes import DType, Scalar
 from registry.key_text import SEPARATOR, string_texts
 from registry.precomputed import PrecomputedPart
 
-MAX_TEXT_BYTES = 1024
-"""Of all texts of one key: a key is a good part of what a small answer costs."""
+MAX_TEXT_LENGTH = 1024
+"""Characters of all texts of one key: a key is a good part of what a small answer costs."""
 
 
 def input_text(value: InputValue, dtype: DType, bin_width: float | None) -> str:
@@ -79,4 +79,4 @@ class AnswerKeys:
         if exact and any(part.text(values) != part.part.fixed for part in self._fixed):
             return None
         text = self.texts(values)
-        return None if len(text) > MAX_TEXT_BYTES else self.of((text,))[0]
+        return None if len(text) > MAX_TEXT_LENGTH else self.of((text,))[0]

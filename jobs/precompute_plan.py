@@ -94,7 +94,7 @@ def _parts(
     """Return the inputs that tell answers apart, in the order of the pipeline's declaration.
 
     `cache.key` says which inputs matter, and their bins, where it is declared: an input that it leaves out
-    matters only if it was given several values. All inputs matter otherwise.
+    matters only if it was given several values, or by the ranking. All inputs matter otherwise.
     """
     declared = (pipeline.cache.key if pipeline.cache else None) or ()
     all_widths = {part.input: part.bin for part in declared if part.bin is not None} | dict(widths)
@@ -109,6 +109,8 @@ def _parts(
                 parts.append(PrecomputedPart(name, width, input_text(rest[name], field.dtype, width)))
             continue
         if name in combined:
+            if len(combined[name]) == 1 and name not in matter:
+                continue
             _check_apart(name, combined[name], [input_text(v, field.dtype, width) for v in combined[name]])
         parts.append(PrecomputedPart(name, width))
     return tuple(parts)

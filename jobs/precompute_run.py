@@ -9,7 +9,7 @@ from itertools import islice
 
 from gateway.beforehand import Beforehand, MadeAnswer
 from gateway.inputs import InputValue
-from gateway.precomputed_keys import MAX_TEXT_BYTES, AnswerKeys
+from gateway.precomputed_keys import MAX_TEXT_LENGTH, AnswerKeys
 from jobs.generation_keys import packed
 from jobs.headroom import check_headroom
 from jobs.precompute_plan import Wanted
@@ -78,8 +78,8 @@ class PrecomputeRun:
                 tally.fail(answer.message)
                 continue
             text = self.keys.texts(values)
-            if len(text) > MAX_TEXT_BYTES:
-                tally.fail(f"its inputs are over {MAX_TEXT_BYTES} bytes")
+            if len(text) > MAX_TEXT_LENGTH:
+                tally.fail(f"its inputs are longer than {MAX_TEXT_LENGTH} characters together")
                 continue
             made.setdefault(text, answer)
             tally.entities.add(tuple(values[name] for name in self.entity_inputs))
