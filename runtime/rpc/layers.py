@@ -12,13 +12,23 @@ from typing import Any, Protocol
 
 import grpc
 from forebay.deadline import Deadline
-from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, Overloaded, Unimplemented
+from forebay.errors import (
+    DeadlineExceeded,
+    Error,
+    Internal,
+    InvalidRequest,
+    Overloaded,
+    Unavailable,
+    Unimplemented,
+)
 from google.protobuf.message import DecodeError, Message
 
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
 from runtime.rpc.call import Call, Context
 from runtime.rpc.status import code_of, message_of, trailers_of
+from runtime.rpc.stopping import Stopping
+from runtime.rpc.traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +46,11 @@ class Method(Protocol):
     async def __call__(self, request: Any, call: Call, /) -> Message | bytes: ...
 
 
-def telemetry(step: Step, method: str, clock: Clock, recent: RecentRequests) -> Handler:
+def telemetry(step: Step, method: str, clock: Clock, recent: RecentRequests, traffic: Traffic) -> Handler:
     """The outermost layer: makes the `Call`, and keeps how it went once everything inside has had its say."""
 
     async def handle(request: Any, context: Context) -> bytes:
+        traffic.take(context)
         call = Call(method, context, clock.monotonic_s(), clock.now_us())
         try:
             return await step(request, call)
@@ -49,7 +60,7 @@ def telemetry(step: Step, method: str, clock: Clock, recent: RecentRequests) -> 
     return handle
 
 
-def errors(step: Step) -> Step:
+def errors(step: Step, stopping: Stopping) -> Step:
     """Turn whatever is raised inside into a status: an `Error` by the table, anything else into `Internal`
     with an opaque id that the log repeats. Nothing of an unknown exception reaches the caller.
 
@@ -57,10 +68,14 @@ def errors(step: Step) -> Step:
     stops; that passes, for nobody waits for an answer. A CancelledError that nobody asked this task for came
     out of something it awaited; left alone, gRPC would send nothing and the caller would wait for its own
     deadline (grpc#29248). So it becomes a status like any other bug.
+
+    A call that comes when the server is stopping is refused here, before any work.
     """
 
     async def translate(request: Any, call: Call) -> bytes:
         try:
+            if stopping.begun:
+                raise Unavailable("the server is stopping; nothing was begun")
             return await step(request, call)
         except Error as error:
             return _fail(call, error)

@@ -17,10 +17,16 @@ from grpc_reflection.v1alpha import reflection
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
 from runtime.rpc.service import Refusal, Wrapping
-from runtime.rpc.streams import Stopping
+from runtime.rpc.stopping import Stopping
+from runtime.rpc.traffic import close_listener, hang_up
 from runtime.settings import ServerSettings, split_address
 
 logger = logging.getLogger(__name__)
+
+_LAST_WORDS_S = 0.02
+"""For refusals, and for those who watch the health, to be written before the connections end."""
+_HANG_UP_S = 1.0
+"""Seconds that callers have to close their ends; all calls have ended by then."""
 
 PROCESS = ""
 """The health name of the whole process."""
@@ -45,6 +51,7 @@ class RpcServer:
         charge: Callable[[str], None] | None = None,
     ) -> None:
         self._address = address
+        self._port = 0
         self._settings = settings
         self._wrapping = Wrapping(clock, recent, settings.max_timeout_s, settings.max_stream_s, charge)
         self._health = health.aio.HealthServicer()
@@ -75,9 +82,9 @@ class RpcServer:
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._server.add_generic_rpc_handlers((Refusal(self._wrapping),))
-        port = self._bind()
+        self._port = self._bind()
         await self._server.start()
-        return f"{self._address.rpartition(':')[0]}:{port}"
+        return f"{self._address.rpartition(':')[0]}:{self._port}"
 
     async def set_serving(self, *services: str) -> None:
         """Report these services healthy; all of them, and the process, when none is named."""
@@ -88,15 +95,30 @@ class RpcServer:
         await self._report(services, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def drain(self) -> None:
-        """End without dropping a call: report NOT_SERVING, wait until that is noticed, close the port, and
-        let the calls under way end. Those that outlast the grace are cancelled.
+        """End without dropping a call that was begun. Report NOT_SERVING, wait until that is noticed; refuse
+        what comes from then on, before any work; when the calls under way are answered, hang up. Those that
+        outlast the grace are cancelled.
+
+        Every caller is either answered or told UNAVAILABLE, and then nothing was begun for it: it may send
+        the call again, elsewhere.
 
         Units: waits `drain_wait_s`, then at most `drain_grace_s`.
         """
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_wait_s)
+        traffic = self._wrapping.traffic
+        close_listener(self._port)
+        under_way = traffic.under_way
         self._wrapping.stopping.begin()
-        await self.aclose(self._settings.drain_grace_s)
+        idle = await traffic.idle(self._settings.drain_grace_s)
+        cut = traffic.under_way
+        await asyncio.sleep(_LAST_WORDS_S)
+        closed = hang_up(self._port) if idle else 0
+        await self.aclose(_HANG_UP_S if idle else 0)
+        logger.info(
+            "drained %s: %d calls were under way, %d of them cut; %d refused; %d connections closed",
+            *(self._address, under_way, cut, traffic.refused, closed),
+        )
 
     async def aclose(self, grace_s: float = 0.0) -> None:
         """Close the port now; calls under way have `grace_s` to end."""

@@ -14,7 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
 from runtime.rpc.layers import Handler, Step, charged, codec, deadline, errors, telemetry, unimplemented
-from runtime.rpc.streams import Stopping, answers_stream, both_stream
+from runtime.rpc.streams import answers_stream, both_stream
+from runtime.rpc.traffic import Traffic
 
 if TYPE_CHECKING:
     RpcMethodHandler = grpc.RpcMethodHandler[Any, bytes]
@@ -31,7 +32,8 @@ class Wrapping:
         max_stream_s: float,
         charge: Callable[[str], None] | None = None,
     ) -> None:
-        self.stopping = Stopping()
+        self.traffic = Traffic()
+        self.stopping = self.traffic.stopping
         self._clock = clock
         self._recent = recent
         self._max_timeout_s = max_timeout_s
@@ -57,7 +59,7 @@ class Wrapping:
         limited = self._limited(method, run)
         if self._charge is not None:
             limited = charged(limited, self._charge)
-        wrapped = telemetry(errors(limited), _name(method), self._clock, self._recent)
+        wrapped = self._outer(limited, _name(method))
         if method.client_streaming:
             return grpc.stream_stream_rpc_method_handler(wrapped)
         if method.server_streaming:
@@ -75,7 +77,11 @@ class Wrapping:
         return deadline(step, self._max_stream_s + self._max_timeout_s)
 
     def _refusal(self, name: str) -> Handler:
-        return telemetry(errors(unimplemented(name)), name, self._clock, self._recent)
+        return self._outer(unimplemented(name), name)
+
+    def _outer(self, step: Step, name: str) -> Handler:
+        answered = errors(step, self.stopping)
+        return telemetry(answered, name, self._clock, self._recent, self.traffic)
 
 
 class Refusal(grpc.GenericRpcHandler):

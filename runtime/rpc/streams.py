@@ -4,8 +4,8 @@ its server does. The other layers (`layers.py`) are the same for every kind of m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import grpc
@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from runtime.rpc.call import Call
 from runtime.rpc.layers import Step, wire_bytes
+from runtime.rpc.stopping import Stopping
 
 Request = TypeVar("Request", bound=Message)
 
@@ -24,33 +25,6 @@ class StreamMethod(Protocol):
     """A servicer's method that streams: an async generator, given one request or the stream of them."""
 
     def __call__(self, request: Any, call: Call, /) -> AsyncGenerator[Message | bytes, None]: ...
-
-
-class Stopping:
-    """Whether a server takes nothing new any more, and whom to tell when that begins."""
-
-    __slots__ = ("_listeners", "begun")
-
-    def __init__(self) -> None:
-        self.begun = False
-        self._listeners: set[Callable[[], None]] = set()
-
-    def begin(self) -> None:
-        """Tell every stream to end."""
-        self.begun = True
-        for listener in tuple(self._listeners):
-            listener()
-
-    @contextmanager
-    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call `listener` when stopping begins within the block; at once where it has begun."""
-        self._listeners.add(listener)
-        try:
-            if self.begun:
-                listener()
-            yield
-        finally:
-            self._listeners.discard(listener)
 
 
 class Requests(Generic[Request]):

@@ -48,12 +48,18 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return process
 
 
+def complaints(errors: str) -> list[str]:
+    """The lines on stderr, without gRPC's own note that the port was closed."""
+    return [line for line in errors.splitlines() if "Closing acceptor" not in line]
+
+
 def test_process_drains_and_exits_quietly_when_it_is_told_to_stop() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         process = start()
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-        assert (process.returncode, errors) == (3, "")
+        assert process.returncode == 3
+        assert complaints(errors) == []
 
 
 def test_process_stops_hard_when_it_is_told_twice() -> None:
@@ -63,7 +69,8 @@ def test_process_stops_hard_when_it_is_told_twice() -> None:
     assert process.stdout.readline() == "draining\n"
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (1, "")
+    assert process.returncode == 1
+    assert complaints(errors) == []
 
 
 def test_process_refuses_to_start_when_protobuf_is_pure_python() -> None:
