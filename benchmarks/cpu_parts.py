@@ -53,6 +53,7 @@ from runtime.recent import RecentRequests
 from runtime.redis_connection import RedisConnection
 from runtime.rpc.call import Call
 from runtime.rpc.layers import deadline, errors, telemetry
+from runtime.rpc.traffic import Traffic
 from runtime.settings import load_settings
 
 CONCURRENCIES = (1, 32)
@@ -228,6 +229,9 @@ class _Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return (("user-agent", "bench"),)
 
+    def add_done_callback(self, _callback: Any) -> None:
+        pass
+
 
 def _layers_us(clock: Clock) -> float:
     """Return what the layers around a method cost, less a bare coroutine."""
@@ -238,7 +242,9 @@ def _layers_us(clock: Clock) -> float:
     async def bare(_request: Any, _context: Any) -> bytes:
         return b""
 
-    wrapped = telemetry(errors(deadline(method, _TIMEOUT_S)), "bench", clock, RecentRequests(256))
+    traffic = Traffic()
+    step = errors(deadline(method, _TIMEOUT_S), traffic.stopping)
+    wrapped = telemetry(step, "bench", clock, RecentRequests(256), traffic)
     context = cast(Any, _Context())
     calls = 5_000
     used_s = []

@@ -88,15 +88,16 @@ async def serve(
         admission = Admission(settings.admission, clock)
         predictor = Predictor(store, offload, clock, limits, precomputed, recall=recall, admission=admission)
         stack.push_async_callback(predictor.aclose)
+        charge = admission.charge if admission.charges else None
         gateway = RpcServer(
             settings.server.bind,
             settings.server,
             clock,
             recent,
             shares_port=settings.server.processes > 1,
-            charge=admission.charge if admission.charges else None,
+            charge=charge,
         )
-        streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s)
+        streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s, charge)
         submissions = _submissions(settings, redis_url, connection, live, clock, stack, gateway)
         gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
         reads, writes = FeatureReads(store, clock), FeatureWrites(store, clock, recall.wrote)

@@ -34,10 +34,12 @@ _RESPONSE_TAG: Final = b"\x12"
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """What one stream may hold: predictions under way, and seconds that each may take."""
+    """What one stream may hold: predictions under way, and seconds that each may take. `charge` is called with
+    the caller's name for each, and may raise an `Error`: a stream doesn't go around a quota of calls."""
 
     messages: int
     max_timeout_s: float
+    charge: Callable[[str], None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +136,8 @@ class PredictionStream:
             raise InvalidRequest(
                 "request_id: an earlier message of this id has no answer yet", field="request_id"
             )
+        if self._limits.charge is not None:
+            self._limits.charge(call.caller)
         if message.timeout_us < 0:
             raise InvalidRequest("timeout_us: must not be negative; 0 for the pipeline's", field="timeout_us")
         if message.timeout_us:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -128,9 +128,13 @@ def error(answer: Answer) -> Error:
 
 @asynccontextmanager
 async def serving(
-    kind: type[Gated] = Gated, messages: int = 8, max_timeout_s: float = LONG_S, **settings: Any
+    kind: type[Gated] = Gated,
+    messages: int = 8,
+    max_timeout_s: float = LONG_S,
+    charge: Callable[[str], None] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Gated, RpcServer, grpc.aio.Channel]]:
-    servicer = kind(StreamLimits(messages, max_timeout_s))
+    servicer = kind(StreamLimits(messages, max_timeout_s, charge))
     server = RpcServer("127.0.0.1:0", ServerSettings(**settings), SystemClock(), servicer.recent)
     server.add(PREDICTION, servicer)
     address = await server.start()
@@ -240,6 +244,23 @@ async def test_stream_ends_as_invalid_when_a_message_is_garbage_and_what_is_unde
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stream.answer()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_message_is_refused_when_its_caller_has_used_its_quota() -> None:
+    left = ["one", "two"]
+
+    def charge(caller: str) -> None:
+        assert caller == "shop"
+        if not left:
+            raise Overloaded("caller shop is over its quota", retry_after_s=1.0)
+        left.pop()
+
+    async with serving(Scripted, charge=charge) as (_, _, channel):
+        stream = Stream(channel, metadata=(("forebay-caller", "shop"),))
+        await stream.ask(*(ask(str(number)) for number in range(4)))
+        answers = await stream.answers()
+    refused = [answer.request_id for answer in answers if answer.HasField("error")]
+    assert refused == ["2", "3"]
 
 
 async def test_message_that_hangs_fails_at_its_own_deadline() -> None:
