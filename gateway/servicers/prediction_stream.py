@@ -34,8 +34,11 @@ _RESPONSE_TAG: Final = b"\x12"
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """What one stream may hold: predictions under way, and seconds that each may take. `charge` is called with
-    the caller's name for each, and may raise an `Error`: a stream doesn't go around a quota of calls."""
+    """What one stream may hold: predictions under way, and seconds that each may take.
+
+    `charge` is called with the caller's name for each, and may raise an `Error`: a stream is no way around a
+    quota of calls.
+    """
 
     messages: int
     max_timeout_s: float
