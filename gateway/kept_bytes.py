@@ -63,7 +63,7 @@ def unpacked(raw: bytes) -> StoredAnswer:
 def shortened(kept: KeptAnswer, top: int, features: Sequence[str]) -> KeptAnswer:
     """Return the answer's first `top` rows with these of its features.
 
-    Raises: Corrupt where the body is no answer; KeyError for a feature that it doesn't hold.
+    Raises: Corrupt where the body is no answer, or lacks one of these features.
     Cost: parses the body and writes it again.
     """
     try:
@@ -71,6 +71,8 @@ def shortened(kept: KeptAnswer, top: int, features: Sequence[str]) -> KeptAnswer
     except DecodeError as error:
         raise Corrupt("a kept answer's body is no answer") from error
     held = {column.name: column for column in response.features}
+    if not held.keys() >= set(features):
+        raise Corrupt("a kept answer lacks a feature that it was made with")
     shorter = pb.PredictResponse(
         entities=response.entities,
         scores=response.scores,

@@ -28,7 +28,8 @@ def input_text(value: InputValue, dtype: DType, bin_width: float | None) -> str:
         elements = np.ascontiguousarray(value, dtype.scalar.numpy)
         return blake2b(elements.tobytes(), digest_size=16).hexdigest()
     if bin_width is not None:
-        return str(math.floor(_rounded(float(value), dtype) / bin_width))
+        number = _rounded(float(value), dtype) / bin_width
+        return str(math.floor(number)) if math.isfinite(number) else repr(number)
     if isinstance(value, str):
         return string_texts((value,))[0]
     if dtype.scalar.is_float:

@@ -27,7 +27,7 @@ from jobs.ranking import Ranking, ranked
 from jobs.refused import Refused
 from jobs.sources import Sources
 from registry.plan import Plan
-from registry.precomputed import PrecomputedRelease, column_types, input_types
+from registry.precomputed import PrecomputedRelease, column_types, input_types, steps_digest
 from registry.release import Release
 from runtime.clock import Clock
 from runtime.offload import Offload
@@ -107,7 +107,8 @@ class Precompute:
             raise
         await log.done()
         await self.versions.sweep(pipeline)
-        return PrecomputeOutcome(pipeline, entry, release.number, tally, ranking.keyless, ranking.repeated)
+        repeated = ranking.repeated + inputs.repeated
+        return PrecomputeOutcome(pipeline, entry, release.number, tally, ranking.keyless, repeated)
 
     async def _live(self) -> tuple[Plan, Release]:
         registry = self.versions.registry
@@ -267,6 +268,7 @@ def _entry(
         features=tuple(options.features),
         inputs=input_types(plan.application, declared),
         columns=column_types(plan.application, declared),
+        steps=steps_digest(declared),
     )
 
 

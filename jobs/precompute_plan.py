@@ -23,13 +23,15 @@ class Wanted:
     """The inputs of the answers to make.
 
     `ranked` has a column per input that the ranking gives, all of one length; `combined` the values of those
-    that `--combinations` gives; `rest` the one value of every other.
+    that `--combinations` gives; `rest` the one value of every other. `repeated` counts rows of the ranking
+    that were left out because the answer to an earlier one is theirs too.
     """
 
     ranked: Mapping[str, Sequence[Value]]
     combined: Mapping[str, Sequence[Value]]
     rest: Mapping[str, InputValue]
     parts: tuple[PrecomputedPart, ...]
+    repeated: int = 0
 
     @property
     def count(self) -> int:
@@ -74,7 +76,10 @@ def wanted(
                 field=name,
             )
         rest[name] = field.default
-    found = Wanted(ranked, combined, rest, _parts(pipeline, schema, combined, rest, widths))
+    parts = _parts(pipeline, schema, combined, rest, widths)
+    different = _different(ranked, parts, schema)
+    repeated = len(next(iter(ranked.values()), ())) - len(next(iter(different.values()), ()))
+    found = Wanted(different, combined, rest, parts, repeated)
     if found.count > MAX_ANSWERS:
         raise InvalidRequest(
             f"these are {found.count:,} answers, and at most {MAX_ANSWERS:,} can be kept: lower --top, or "
@@ -82,6 +87,26 @@ def wanted(
             field="combinations",
         )
     return found
+
+
+def _different(
+    ranked: Mapping[str, Sequence[Value]], parts: Sequence[PrecomputedPart], schema: InputSchema
+) -> Mapping[str, Sequence[Value]]:
+    """Return the ranked rows without those whose inputs are, rounded or in bins, those of an earlier one."""
+    widths = {part.input: part.bin for part in parts}
+    if all(schema.fields[name].is_key for name in ranked):
+        return ranked
+    seen: set[tuple[str, ...]] = set()
+    kept: list[tuple[Value, ...]] = []
+    for row in zip(*ranked.values(), strict=True):
+        texts = tuple(
+            input_text(value, schema.fields[name].dtype, widths[name])
+            for name, value in zip(ranked, row, strict=True)
+        )
+        if texts not in seen:
+            seen.add(texts)
+            kept.append(row)
+    return {name: list(values) for name, values in zip(ranked, zip(*kept, strict=True), strict=True)}
 
 
 def _parts(

@@ -3,8 +3,10 @@ for. How the answers lie in the store is in gateway/precomputed_keys.py."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from registry.candidates import candidate_entity, request_key
 from registry.definitions import Application, Pipeline
@@ -32,8 +34,8 @@ class PrecomputedRelease:
     different keys of the request's entities; each has at most `top` rows (0: one row, without a rank) and
     returns `features`. `key` are the inputs that tell the answers apart.
 
-    `inputs` and `columns` are the names and types of all that the pipeline took and gave: a pipeline that has
-    changed since can't use the answers.
+    `inputs` and `columns` are the names and types of all that the pipeline took and gave, `steps` a digest of
+    what it declared to do: a pipeline that has changed since can't give the answers.
     """
 
     version: int
@@ -46,6 +48,7 @@ class PrecomputedRelease:
     features: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    steps: str = ""
     batch: str = ""
 
 
@@ -65,7 +68,22 @@ def precomputed_gap(application: Application, name: str, entry: PrecomputedRelea
                 f"what was precomputed for it doesn't fit any more: its {what} were {_listed(was)}, and are "
                 f"{_listed(now)}; run `forebay precompute {name}` again"
             )
+    if entry.steps != steps_digest(pipeline):
+        return (
+            "its steps are declared differently since its answers were precomputed: run "
+            f"`forebay precompute {name}` again"
+        )
     return ""
+
+
+def steps_digest(pipeline: Pipeline) -> str:
+    """Return a digest of all that decides which answer a pipeline gives, `select.top` left out: of the steps,
+    and not of their time, of what is done without them, or of how long answers are kept.
+    """
+    steps = pipeline.model_dump(
+        mode="json", include=_STEPS, exclude={"select": {"top"}}, exclude_defaults=True
+    )
+    return blake2b(json.dumps(steps, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def input_types(application: Application, pipeline: Pipeline) -> dict[str, str]:
@@ -80,6 +98,18 @@ def column_types(application: Application, pipeline: Pipeline) -> dict[str, str]
     key = request_key(application, pipeline) if entity is None else application.entities[entity].key
     model = application.models[pipeline.predict]
     return {name: str(dtype) for name, dtype in key.items()} | dict.fromkeys(model.outputs, "float32")
+
+
+_STEPS = {
+    "entities",
+    "request",
+    "hydrate",
+    "retrieve",
+    "candidates",
+    "hydrate_candidates",
+    "predict",
+    "select",
+}
 
 
 def _listed(types: Mapping[str, str]) -> str:

@@ -78,3 +78,5 @@ def test_only_the_features_that_are_asked_for_are_kept() -> None:
 def test_body_is_corrupt_when_it_is_no_answer() -> None:
     with pytest.raises(Corrupt):
         shortened(KeptAnswer(b"\xff\xff", 1, 1, 1, degraded=False), 1, [])
+    with pytest.raises(Corrupt, match="lacks a feature"):
+        shortened(answer(), 1, ["v.price"])

@@ -25,6 +25,7 @@ from registry.precomputed import PrecomputedPart
         (6.0, "float32", 6.0, "1"),
         (-0.5, "float32", 6.0, "-1"),
         (17, "int64", 5.0, "3"),
+        (1e300, "float64", 1e-300, "inf"),
     ],
 )
 def test_text_of_an_input(value: InputValue, dtype: str, width: float | None, text: str) -> None:

@@ -66,6 +66,14 @@ def test_inputs_that_the_cache_key_leaves_out_do_not_matter() -> None:
     )
 
 
+def test_ranked_rows_of_one_bin_have_one_answer() -> None:
+    rows = {"user_id": [1, 1, 2, 1], "item_id": [7, 7, 7, 7], "hour": [1.0, 2.0, 1.0, 7.0]}
+    found = wanted(pipeline(), SCHEMA, rows, {}, {"hour": 6.0})
+    assert [(one["user_id"], one["hour"]) for one in found] == [(1, 1.0), (2, 1.0), (1, 7.0)]
+    assert (found.count, found.repeated) == (3, 1)
+    assert wanted(pipeline(), SCHEMA, {**rows, "hour": [0.1, 0.10000000149, 0.1, 0.2]}, {}, {}).count == 3
+
+
 @pytest.mark.parametrize(
     ("ranked", "combined", "widths", "says"),
     [
