@@ -121,7 +121,7 @@ class Admission:
         if limiter is None:
             limiter = self._limiters[name] = Limiter(self._limits)
         now_s = self._clock.monotonic_s()
-        permit = limiter.admit(now_s, member.criticality, member.make_until_s - now_s)
+        permit = limiter.admit(now_s, member.criticality, member.give_up_s - now_s)
         if isinstance(permit, Refusal):
             raise Overloaded(
                 f"too many requests: pipeline {name} has {permit.limit} under way",

@@ -20,6 +20,8 @@ from runtime.stages import StageTiming
 
 MAX_TOP = 10_000
 MAX_CANDIDATES = 10_000
+_STAND_IN_S = 0.001
+"""What is left of a request's time for what stands in for its prediction, where something does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,19 @@ def admit(request: PredictRequest, reply_reserve_s: float = 0.0) -> Member:
     Raises: InvalidRequest naming the field that is unknown, missing, of a wrong type or out of range.
     """
     pipeline = request.pipeline
+    work_until_s, give_up_s = pipeline.budget.ends_s(
+        request.deadline,
+        request.admitted_s,
+        reply_reserve_s,
+        _STAND_IN_S if pipeline.predict_fallbacks else 0.0,
+    )
     return Member(
         pipeline=pipeline,
         criticality=request.criticality,
         inputs=pipeline.inputs.parse(request.inputs),
         deadline=request.deadline,
-        work_until_s=pipeline.budget.work_until_s(request.deadline, request.admitted_s, reply_reserve_s),
+        work_until_s=work_until_s,
+        give_up_s=give_up_s,
         admitted_s=request.admitted_s,
         top=_top(pipeline, request.top),
         return_features=_return_features(pipeline, request.return_features),

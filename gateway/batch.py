@@ -24,12 +24,13 @@ from registry.dtypes import Scalar
 from runtime.batcher import Criticality
 from runtime.stages import StageTiming
 
+_SHARES = 4
+"""Into which the steps that depend on something share what is left to those in a hurry."""
+
 Values = NDArray[np.generic] | list[str] | VariableLists
 
 NEVER_US: Final = 2**63 - 1
 """An instant that doesn't come."""
-STAND_IN_S: Final = 0.001
-"""What is left of a request's time for what stands in for its prediction, where something does."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class Member:
     inputs: Inputs
     deadline: Deadline
     work_until_s: float
-    """When its steps have to be done, on the monotonic clock: its deadline, less what the reply takes."""
+    give_up_s: float
+    """When its steps have to be done, and when their answer is given up; on the monotonic clock. The reply
+    takes the rest of its time."""
     admitted_s: float
     top: int
     return_features: Sequence[str]
@@ -88,11 +91,6 @@ class Member:
     """The last instant at which none of the rows used for it is older than its view allows."""
     row_texts: dict[str, Sequence[str]] = field(default_factory=dict)
     """The key texts of its candidates, for the views whose writes end its answer."""
-
-    @property
-    def make_until_s(self) -> float:
-        """When its answer has to be there: earlier than its steps, where something can stand in for it."""
-        return self.work_until_s - (STAND_IN_S if self.pipeline.predict_fallbacks else 0.0)
 
     @property
     def row_count(self) -> int:
@@ -167,15 +165,22 @@ class Batch:
     candidate_blocks: dict[str, RowBlock] = field(default_factory=dict)
     tensors: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    is_typical: bool = True
-    """Whether how long it took says how long such batches take."""
-    first_due_s: float = field(init=False)
-    deadline_s: float = field(init=False)
-    """When the work for the first of the members has to be done, and for the last; on the monotonic clock."""
+    waited_s: float = 0.0
+    """How long it has waited for rows that it could do without."""
+    due_s: list[float] = field(init=False)
+    """When the work for each member has to be done, on the monotonic clock."""
+    step_reserve_s: float = field(init=False, default=0.0)
+    """What a step leaves each later one at least."""
 
     def __post_init__(self) -> None:
-        due_s = [member.work_until_s for member in self.members]
-        self.first_due_s, self.deadline_s = min(due_s), max(due_s)
+        self.due_s = [member.work_until_s for member in self.members]
+
+    def hurry(self) -> None:
+        """Use all the time that the members have: a step has been waited for in vain. The steps that are left
+        share it."""
+        self.due_s = [member.give_up_s for member in self.members]
+        spare_s = min([member.give_up_s - member.work_until_s for member in self.members])
+        self.step_reserve_s = spare_s / _SHARES
 
     @property
     def row_count(self) -> int:
@@ -198,25 +203,23 @@ class Batch:
         """Whether no member is left that waits for an answer."""
         return all(member.error is not None or member.answer is not None for member in self.members)
 
-    def limits_s(self, stage: str, now_s: float, reserve_s: float) -> tuple[float, float]:
-        """Return by when a stage that starts now has to be done for the first member, and for the last."""
+    def limits_s(self, stage: str, now_s: float, reserve_s: float | None) -> list[float]:
+        """Return by when a stage that starts now has to be done for each member. `reserve_s` is kept for the
+        later ones; None for a stage that may take all there is, because nothing can be done without it.
+        """
         limit_s = self.pipeline.budget.limit_s
-        return (
-            limit_s(stage, self.first_due_s - reserve_s, now_s),
-            limit_s(stage, self.deadline_s - reserve_s, now_s),
-        )
-
-    def member_limits_s(self, stage: str, now_s: float, reserve_s: float) -> list[float]:
-        """Return by when a stage that starts now has to be done for each member."""
-        limit_s = self.pipeline.budget.limit_s
-        return [limit_s(stage, member.work_until_s - reserve_s, now_s) for member in self.members]
+        if reserve_s is None:
+            return [limit_s(stage, member.give_up_s, now_s) for member in self.members]
+        return [limit_s(stage, due_s - reserve_s, now_s) for due_s in self.due_s]
 
     def part(self, places: Sequence[int]) -> Batch:
         """Return the members at `places` (rising), with all that is known for them, as a batch of their own.
 
         Here each leaves a stand-in that has failed: the rows that were read for it stay where they are.
         """
-        others = Batch(self.pipeline, [self.members[place] for place in places], self.now_us)
+        members = [self.members[place] for place in places]
+        others = Batch(self.pipeline, members, self.now_us)
+        others.hurry()
         for place in places:
             self.members[place] = replace(
                 self.members[place], error=_PARTED, stages=[], degradations=[], answer=None

@@ -70,7 +70,7 @@ class Beforehand:
             now_s = self._clock.monotonic_s()
             for member in batch:
                 member.deadline, member.admitted_s = Deadline(now_s + TIMEOUT_S), now_s
-                member.work_until_s = now_s + TIMEOUT_S
+                member.work_until_s = member.give_up_s = now_s + TIMEOUT_S
             made += [self._kept(result) for result in await self._predictor.run(batch)]
         results = iter(made)
         return [next(results) if isinstance(member, Member) else member for member in members]
@@ -86,6 +86,7 @@ class Beforehand:
             inputs=inputs,
             deadline=NEVER,
             work_until_s=NEVER.at_s,
+            give_up_s=NEVER.at_s,
             admitted_s=0.0,
             top=self._top or MAX_TOP,
             return_features=self._features,

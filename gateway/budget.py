@@ -29,9 +29,16 @@ class Budget:
             limit_s = DEFAULT_TIMEOUT_S
         return caller.earliest(Deadline(admitted_s + limit_s))
 
-    def work_until_s(self, deadline: Deadline, admitted_s: float, reply_reserve_s: float) -> float:
-        """Return when the steps have to be done, for the reply to be sent by `deadline`."""
-        return deadline.at_s - min(reply_reserve_s, (deadline.at_s - admitted_s) * _LARGEST_RESERVE)
+    def ends_s(
+        self, deadline: Deadline, admitted_s: float, reply_reserve_s: float, stand_in_s: float
+    ) -> tuple[float, float]:
+        """Return when the steps have to be done, and when their answer is given up, for the reply to be sent
+        by `deadline`. Half of its reserve lies between the two; `stand_in_s` is kept for what is then done.
+        """
+        longest_s = (deadline.at_s - admitted_s) * _LARGEST_RESERVE
+        reserve_s = min(reply_reserve_s, longest_s)
+        give_up_s = deadline.at_s - reserve_s / 2 - min(stand_in_s, longest_s)
+        return give_up_s - reserve_s / 2, give_up_s
 
     def limit_s(self, stage: str, due_s: float, now_s: float) -> float:
         """Return by when a stage that starts now has to be done: when its cap is spent, or at `due_s`."""

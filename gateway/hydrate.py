@@ -3,7 +3,7 @@ and settle what is missing, stale or corrupt by each view's rule (`fallback.py`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -17,41 +17,73 @@ from gateway.candidate_keys import mixed_texts
 from gateway.fallback import NOT_FOUND, settle
 from gateway.plan import HydratedView
 from gateway.step import DependentStep, Step
+from runtime.clock import Clock
 from runtime.gate import Gate
 
 
-def hydrate_step(store: OnlineStore, gate: Callable[[Batch], Gate]) -> Step:
+def hydrate_step(store: OnlineStore, clock: Clock, gate: Callable[[Batch], Gate]) -> Step:
     """Return step 3."""
+
+    async def work(batch: Batch, deadline: Deadline) -> None:
+        await hydrate(batch, _reader(batch, store, clock, deadline, is_spare(batch)))
+
+    def is_spare(batch: Batch) -> bool:
+        return all(view.is_spare for view in batch.pipeline.hydrate)
+
     return DependentStep(
         "hydrate",
-        work=lambda batch, deadline: hydrate(batch, store, deadline),
+        work=work,
         gate=gate,
         size=lambda batch: len(batch.members) * len(batch.pipeline.hydrate),
-        is_spare=lambda batch: all(view.is_spare for view in batch.pipeline.hydrate),
+        is_spare=is_spare,
         without=hydrate_without,
     )
 
 
-def hydrate_candidates_step(store: OnlineStore, gate: Callable[[Batch], Gate]) -> Step:
+def hydrate_candidates_step(store: OnlineStore, clock: Clock, gate: Callable[[Batch], Gate]) -> Step:
     """Return step 5."""
+
+    async def work(batch: Batch, deadline: Deadline) -> None:
+        await hydrate_candidates(batch, _reader(batch, store, clock, deadline, is_spare(batch)))
+
+    def is_spare(batch: Batch) -> bool:
+        return all(view.is_spare for view in batch.pipeline.hydrate_candidates)
+
     return DependentStep(
         "hydrate_candidates",
-        work=lambda batch, deadline: hydrate_candidates(batch, store, deadline),
+        work=work,
         gate=gate,
         size=lambda batch: max(1, batch.row_count * len(batch.pipeline.hydrate_candidates)),
-        is_spare=lambda batch: all(view.is_spare for view in batch.pipeline.hydrate_candidates),
+        is_spare=is_spare,
         without=hydrate_candidates_without,
     )
 
 
-async def hydrate(batch: Batch, store: OnlineStore, deadline: Deadline) -> None:
+Read = Callable[[Sequence[bytes]], Awaitable[list[bytes | None]]]
+"""Returns the rows under some keys, before the step's deadline."""
+
+
+def _reader(batch: Batch, store: OnlineStore, clock: Clock, deadline: Deadline, is_spare: bool) -> Read:
+    """Return how a step reads; where the batch could do without, it counts how long it waits."""
+
+    async def counted(keys: Sequence[bytes]) -> list[bytes | None]:
+        start_s = clock.monotonic_s()
+        try:
+            return await store.get_many(keys, deadline)
+        finally:
+            batch.waited_s += clock.monotonic_s() - start_s
+
+    return counted if is_spare else lambda keys: store.get_many(keys, deadline)
+
+
+async def hydrate(batch: Batch, read: Read) -> None:
     """Fill in `batch.blocks`: each member's rows, in one round trip for all views and members.
 
     Raises: DeadlineExceeded, Unavailable.
     """
     views = batch.pipeline.hydrate
     texts = [[member.inputs.keys[view.view.entity] for member in batch.members] for view in views]
-    _fill(batch, await _read(views, texts, store, deadline), NOT_FOUND)
+    _fill(batch, await _read(views, texts, read), NOT_FOUND)
 
 
 async def hydrate_without(batch: Batch, reason: str, error: Error) -> None:
@@ -59,7 +91,7 @@ async def hydrate_without(batch: Batch, reason: str, error: Error) -> None:
     _fill(batch, [[None] * len(batch.members)] * len(batch.pipeline.hydrate), reason)
 
 
-async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadline) -> None:
+async def hydrate_candidates(batch: Batch, read: Read) -> None:
     """Fill in `batch.candidate_blocks`: each candidate's rows, in one round trip. Candidates that lack a
     required row are dropped.
 
@@ -70,7 +102,7 @@ async def hydrate_candidates(batch: Batch, store: OnlineStore, deadline: Deadlin
         candidates.texts if view.key is None else mixed_texts(batch, candidates, view.key) for view in views
     ]
     _note_texts(batch, candidates, texts)
-    _fill_candidates(batch, await _read(views, texts, store, deadline), NOT_FOUND)
+    _fill_candidates(batch, await _read(views, texts, read), NOT_FOUND)
 
 
 def _note_texts(batch: Batch, candidates: Candidates, texts: Sequence[Sequence[str]]) -> None:
@@ -122,15 +154,13 @@ def _fill_candidates(batch: Batch, read: Sequence[Rows], missing: str) -> None:
         )
 
 
-async def _read(
-    views: Sequence[HydratedView], texts: Sequence[Sequence[str]], store: OnlineStore, deadline: Deadline
-) -> list[Rows]:
+async def _read(views: Sequence[HydratedView], texts: Sequence[Sequence[str]], read: Read) -> list[Rows]:
     """Return each view's rows. Cost: one round trip; none for views that were never refreshed."""
     keys: list[bytes] = []
     for view, view_texts in zip(views, texts, strict=True):
         if view.reader.published:
             keys += view.reader.row_keys(view_texts)
-    found = await store.get_many(keys, deadline) if keys else []
+    found = await read(keys) if keys else []
     rows: list[Rows] = []
     start = 0
     for view, view_texts in zip(views, texts, strict=True):

@@ -63,9 +63,9 @@ class Predictor:
         self._stand_in = StandIn(self._precomputed, self._recall.kept)
         gates = Gates()
         self._runner = StepRunner(clock, self._deliver)
-        self._hydrate = hydrate_step(store, gates.of_store)
+        self._hydrate = hydrate_step(store, clock, gates.of_store)
         self._retrieve = retrieve_step(offload, gates.of_retrieval)
-        self._hydrate_candidates = hydrate_candidates_step(store, gates.of_store)
+        self._hydrate_candidates = hydrate_candidates_step(store, clock, gates.of_store)
         self._assemble = Step("assemble", assemble)
         self._predict = predict_step(offload, gates.of_model, self._stand_in)
         self._select = Step("select", select)
@@ -110,7 +110,7 @@ class Predictor:
                     member,
                     key=member.pipeline.release,
                     rows=member.row_count,
-                    deadline=Deadline(member.make_until_s),
+                    deadline=Deadline(member.give_up_s),
                     criticality=member.criticality,
                 )
         except (DeadlineExceeded, Overloaded, Unavailable, Internal) as error:
@@ -153,8 +153,8 @@ class Predictor:
         if pipeline.candidates is not None and pipeline.candidates.from_request:
             request_candidates(batch)
         await self._runner.run(batch, self._steps_of(pipeline))
-        if not batch.is_typical:
-            self._batcher(pipeline.name).mark_untypical(members[0])
+        if batch.waited_s:
+            self._batcher(pipeline.name).discount(members[0], batch.waited_s)
         return [result_of(member) for member in members]
 
     def _steps_of(self, pipeline: CompiledPipeline) -> list[Step]:

@@ -19,6 +19,9 @@ from runtime.gate import Gate
 
 logger = logging.getLogger(__name__)
 
+_CAUTION_RATIO = 1.2
+"""What the expected durations of later steps are multiplied by before time is kept for them."""
+
 
 def _nobody(batch: Batch) -> list[int]:
     return []
@@ -101,12 +104,13 @@ class StepRunner:
 
     async def _run(self, batch: Batch, step: Step, start_s: float) -> None:
         """Run a step that depends on nothing."""
-        given_s = batch.deadline_s - start_s
+        last_s = max([member.give_up_s for member in batch.members])
+        given_s = last_s - start_s
         if given_s <= 0:
             batch.fail(_too_late(step.name))
             return
         try:
-            await step.work(batch, Deadline(batch.deadline_s))
+            await step.work(batch, Deadline(last_s))
         except Error as error:
             batch.fail(error)
         _stamp(batch, step.name, start_s, self._clock.monotonic_s(), given_s)
@@ -116,8 +120,8 @@ class _Attempt:
     """One run of a step that depends on something: at once, in part, or not at all."""
 
     __slots__ = (
-        "_batch", "_clock", "_first_s", "_gate", "_last_s", "_later", "_parted", "_reserve_s", "_runner",
-        "_size", "_spare", "_start_s", "_step",
+        "_batch", "_clock", "_gate", "_last_s", "_later", "_limits_s", "_parted", "_runner", "_size",
+        "_spare", "_start_s", "_step",
     )  # fmt: skip
 
     def __init__(
@@ -140,8 +144,12 @@ class _Attempt:
         self._gate = step.gate(batch)
         self._size = step.size(batch)
         self._spare = step.is_spare(batch)
-        self._reserve_s = _expected_s(later, batch, start_s) if self._spare else 0.0
-        self._first_s, self._last_s = batch.limits_s(step.name, start_s, self._reserve_s)
+        self._limits_s = self._find_limits()
+        self._last_s = max(self._limits_s)
+        if self._last_s <= start_s:
+            batch.hurry()
+            self._limits_s = self._find_limits()
+            self._last_s = max(self._limits_s)
 
     async def make(self) -> None:
         """Do the step's work, or what the pipeline says to do without it, for all members."""
@@ -150,12 +158,14 @@ class _Attempt:
         if not verdict:
             await _do_without(batch, step, verdict.name, self._refusal(verdict.name, given_s))
         elif not (self._spare and await self._part_helpless()):
-            limits_s = self._part_hurried() if self._first_s < self._last_s else []
+            differ = min(self._limits_s) < self._last_s
+            if differ:
+                self._part_hurried()
             try:
-                await self._work(limits_s)
+                await self._work(differ)
             except DeadlineExceeded:
                 self._gate.timed_out(self._clock.monotonic_s(), given_s, self._size)
-                batch.is_typical = False
+                batch.hurry()
                 await _do_without(batch, step, "TIMEOUT", _not_done(step.name, given_s))
             except Unavailable as error:
                 self._gate.failed(self._clock.monotonic_s())
@@ -165,19 +175,23 @@ class _Attempt:
                 await _do_without(batch, step, "ERROR", error)
         _stamp(batch, step.name, self._start_s, self._clock.monotonic_s(), given_s)
 
-    async def _work(self, limits_s: Sequence[float]) -> None:
+    def _find_limits(self) -> list[float]:
+        reserve_s = _expected_s(self._later, self._batch, self._start_s) if self._spare else None
+        return self._batch.limits_s(self._step.name, self._start_s, reserve_s)
+
+    async def _work(self, differ: bool) -> None:
         """Do the work, and let the gate learn how long it took."""
         work = self._step.work(self._batch, Deadline(self._last_s))
-        if limits_s and self._spare:
-            await self._wait(work, limits_s)
+        if differ and self._spare:
+            await self._wait(work)
         else:
             await work
         ended_s = self._clock.monotonic_s()
         self._gate.succeeded(ended_s, ended_s - self._start_s, self._size)
 
-    async def _wait(self, work: Awaitable[None], limits_s: Sequence[float]) -> None:
+    async def _wait(self, work: Awaitable[None]) -> None:
         """Wait for the work, to the last limit; part those whose limits pass before."""
-        task = asyncio.ensure_future(work)
+        task, limits_s = asyncio.ensure_future(work), self._limits_s
         try:
             for limit_s in sorted(set(limits_s))[:-1]:
                 await asyncio.wait([task], timeout=max(0.0, limit_s - self._clock.monotonic_s()))
@@ -186,7 +200,6 @@ class _Attempt:
                 late = [place for place, other_s in enumerate(limits_s) if other_s == limit_s]
                 late = [place for place in late if self._batch.members[place].error is None]
                 if late:
-                    self._batch.is_typical = False
                     self._part(late, "TIMEOUT", _not_done(self._step.name, limit_s - self._start_s))
             await task
         finally:
@@ -203,15 +216,14 @@ class _Attempt:
             self._part(helpless, "NOT_FOUND", error)
         return False
 
-    def _part_hurried(self) -> list[float]:
-        """Part the members with less time than the work is expected to take; return everybody's limits."""
-        limits_s = self._batch.member_limits_s(self._step.name, self._start_s, self._reserve_s)
+    def _part_hurried(self) -> None:
+        """Part the members that have less time than the work is expected to take."""
         done_s = self._start_s + self._gate.expected_s(self._start_s, self._size)
-        hurried = [place for place, limit_s in enumerate(limits_s) if limit_s < done_s]
+        hurried = [place for place, limit_s in enumerate(self._limits_s) if limit_s < done_s]
         hurried = [place for place in hurried if self._batch.members[place].error is None]
-        if 0 < len(hurried) < len(limits_s):
-            self._part(hurried, "NO_TIME", self._refusal("NO_TIME", self._first_s - self._start_s))
-        return limits_s
+        if 0 < len(hurried) < len(self._limits_s):
+            given_s = min(self._limits_s) - self._start_s
+            self._part(hurried, "NO_TIME", self._refusal("NO_TIME", given_s))
 
     def _part(self, places: Sequence[int], reason: str, error: Error) -> None:
         """Let the members at `places` go on without this step, in a batch of their own."""
@@ -249,14 +261,13 @@ async def _do_without(batch: Batch, step: DependentStep, reason: str, error: Err
 
 
 def _expected_s(steps: Sequence[Step], batch: Batch, now_s: float) -> float:
-    """Return how long these steps are expected to take."""
-    return sum(
-        [
-            step.gate(batch).expected_s(now_s, step.size(batch))
-            for step in steps
-            if isinstance(step, DependentStep)
-        ]
-    )
+    """Return how long these steps are expected to take, with some caution."""
+    expected_s = 0.0
+    for step in steps:
+        if isinstance(step, DependentStep):
+            estimate_s = step.gate(batch).expected_s(now_s, step.size(batch))
+            expected_s += max(_CAUTION_RATIO * estimate_s, batch.step_reserve_s)
+    return expected_s
 
 
 def _too_late(name: str) -> DeadlineExceeded:

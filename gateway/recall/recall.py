@@ -166,7 +166,7 @@ class Recall:
         heard = len(flight.writes)
         landing = await self._wait(member, flight, start_s)
         now_s = self._clock.monotonic_s()
-        if not landing.serves(heard, member.make_until_s - now_s):
+        if not landing.serves(heard, member.give_up_s - now_s):
             self.stats.remade += 1
             another_flight = self._flights.under_way(flight.key, flight.release)
             if another_flight is None:
@@ -180,7 +180,7 @@ class Recall:
     async def _wait(self, member: Member, flight: Flight, joined_s: float | None = None) -> Landing:
         """Return how a flight landed, unless the member's time is over first: then it flies on."""
         task = self._tasks[flight]
-        remaining_s = member.make_until_s - self._clock.monotonic_s()
+        remaining_s = member.give_up_s - self._clock.monotonic_s()
         await asyncio.wait((task,), timeout=max(0.0, remaining_s))
         if not task.done():
             if joined_s is not None:
@@ -209,7 +209,8 @@ class Recall:
         pipeline, now_s = member.pipeline, self._clock.monotonic_s()
         flying = copy(member)
         flying.criticality, flying.deadline = criticality, pipeline.budget.deadline(NEVER, now_s)
-        flying.work_until_s = flying.deadline.at_s - (member.deadline.at_s - member.work_until_s)
+        later_s = flying.deadline.at_s - member.deadline.at_s
+        flying.work_until_s, flying.give_up_s = member.work_until_s + later_s, member.give_up_s + later_s
         flying.stages, flying.degradations, flying.row_texts = list(member.stages), [], {}
         watched = frozenset() if pipeline.recall is None else pipeline.recall.watched
         flight = self._flights.start(key, pipeline.release, now_s, watched)

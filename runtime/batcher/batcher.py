@@ -36,7 +36,7 @@ _CROWDED_S = 0.001
 """For so long after a batch of several its successors are taken to be under way: a batch that took in
 everybody leaves nobody waiting, and the first of them to come back would run alone."""
 
-_SWEEP_INTERVAL_S = 0.001
+_SWEEP_INTERVAL_S = 0.0004
 """Shortest time between two sweeps; a deadline is enforced at most this much late, plus the loop's lag."""
 
 
@@ -139,11 +139,11 @@ class Batcher(Generic[Item, Result]):
                 if member.item is item:
                     self._answer((member,), (result,))
 
-    def mark_untypical(self, item: Item) -> None:
-        """Learn nothing from how long the running batch takes that holds `item`: it waited in vain."""
+    def discount(self, item: Item, seconds: float) -> None:
+        """Don't count `seconds` of what the running batch takes that holds `item`: it could do without."""
         for batch in self._schedule.running:
             if any(member.item is item for member in batch.members):
-                batch.is_typical = False
+                batch.discount_s += seconds
 
     async def aclose(self) -> None:
         """Refuse new submissions, fail those that wait with Unavailable, and wait for those that run.
@@ -269,7 +269,7 @@ class Batcher(Generic[Item, Result]):
             self._answer(batch.members, results)
         finally:
             now_s = self._clock.monotonic_s()
-            self._schedule.finish(batch, now_s, ran=ran and batch.is_typical)
+            self._schedule.finish(batch, now_s, ran=ran)
             self.stats.run_s += now_s - batch.started_s
 
     def _answer(self, members: Iterable[_Member[Item, Result]], results: Iterable[Result | Error]) -> None:

@@ -29,4 +29,4 @@ class BatchLimits:
     patience_s: float = 1.0
     caution_ratio: float = 1.2
     probe_s: float = 0.1
-    beside_stalled: int = 3
+    beside_stalled: int = 8

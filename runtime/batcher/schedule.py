@@ -28,14 +28,14 @@ _UNKNOWN_STALLED_AFTER_S = 0.05
 
 @dataclass(slots=True, eq=False)
 class RunningBatch(Generic[E]):
-    """A batch that runs. `ends_s` is when it is expected to end; `is_typical`: its duration says something
+    """A batch that runs. `ends_s` is when it is expected to end; `discount_s` of what it takes says nothing
     about the next."""
 
     members: list[E]
     rows: int
     started_s: float
     ends_s: float
-    is_typical: bool = True
+    discount_s: float = 0.0
 
     @property
     def stalled_s(self) -> float:
@@ -109,7 +109,7 @@ class Schedule(Generic[E]):
         """End a batch. `ran`: it did its work, so that its duration says something."""
         self.running.remove(batch)
         if ran:
-            self._expectation.end(batch.rows, now_s - batch.started_s, now_s)
+            self._expectation.end(batch.rows, now_s - batch.started_s - batch.discount_s, now_s)
 
     def expire(self, now_s: float) -> list[E]:
         """Let those go whose deadline has passed while they wait; return them."""

@@ -112,6 +112,7 @@ class Counter:
             inputs=Inputs({"user": str(user_id)}, {"user_id": user_id}),
             deadline=Deadline.after(timeout_s, now_s),
             work_until_s=now_s + timeout_s,
+            give_up_s=now_s + timeout_s,
             admitted_s=now_s,
             top=top,
             return_features=(),

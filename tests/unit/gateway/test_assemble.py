@@ -33,6 +33,7 @@ def batch_of(application: CompiledApplication, tensor: TensorPlan, values: Seque
             inputs=Inputs({}, {"number": value}),
             deadline=NEVER,
             work_until_s=inf,
+            give_up_s=inf,
             admitted_s=0.0,
             top=1,
             return_features=(),

@@ -1,3 +1,4 @@
+import pytest
 from forebay.deadline import NEVER, Deadline
 
 from gateway.budget import DEFAULT_TIMEOUT_S, Budget
@@ -27,5 +28,6 @@ def test_a_stage_has_its_cap_or_what_remains() -> None:
 
 def test_the_reply_has_its_reserve_but_never_over_a_tenth() -> None:
     budget = Budget(None, {})
-    assert budget.work_until_s(Deadline(100.1), 100.0, 0.001) == 100.1 - 0.001
-    assert abs(budget.work_until_s(Deadline(100.001), 100.0, 0.001) - 100.0009) < 1e-9
+    assert budget.ends_s(Deadline(100.1), 100.0, 0.001, 0.0) == pytest.approx((100.099, 100.0995))
+    assert budget.ends_s(Deadline(100.1), 100.0, 0.001, 0.002) == pytest.approx((100.097, 100.0975))
+    assert budget.ends_s(Deadline(100.001), 100.0, 0.001, 0.002) == pytest.approx((100.0008, 100.00085))

@@ -184,7 +184,7 @@ def test_a_submission_is_answered_before_its_batch_ends_when_its_result_is_known
     assert bench.batcher.stats.answered == 2
 
 
-def test_nothing_is_learnt_from_a_batch_that_is_not_typical() -> None:
+def test_what_a_batch_could_do_without_is_not_learnt() -> None:
     bench = Bench()
 
     async def program() -> None:
@@ -194,7 +194,7 @@ def test_nothing_is_learnt_from_a_batch_that_is_not_typical() -> None:
         for _ in range(4):
             stuck = bench.submit("stuck")
             await turns(3)
-            bench.batcher.mark_untypical("stuck")
+            bench.batcher.discount("stuck", 0.99)
             await stuck
         bench.work.takes_s = 0.010
         occupying = bench.submit("a")
