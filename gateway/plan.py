@@ -99,8 +99,8 @@ class IndexSearch:
 class RetrieveStep:
     """One search, or several of one entity's indexes whose candidates are merged, in the file's order.
 
-    `index` and `version` name them all, with commas between. `most` is the number of candidates that one
-    request can find. `estimate` is for all of them together, per query.
+    `index` and `version` name each index once, with commas between. `most` is the number of candidates that
+    one request can find. `estimate` is for all of them together, per query.
     """
 
     searches: tuple[IndexSearch, ...]
@@ -111,8 +111,9 @@ class RetrieveStep:
 
     def __post_init__(self) -> None:
         most = sum(min(search.k, search.snapshot.index.count) for search in self.searches)
-        object.__setattr__(self, "index", ",".join(search.index for search in self.searches))
-        object.__setattr__(self, "version", ",".join(search.version for search in self.searches))
+        versions = {search.index: search.version for search in self.searches}
+        object.__setattr__(self, "index", ",".join(versions))
+        object.__setattr__(self, "version", ",".join(versions.values()))
         object.__setattr__(self, "most", most)
 
 

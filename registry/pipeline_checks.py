@@ -8,7 +8,15 @@ import re
 from registry.candidates import candidate_entity, covers, request_key
 from registry.constants import mismatch
 from registry.data_checks import check_input_dtype
-from registry.definitions import Condition, HydrateView, Index, Pipeline, Retrieve, split_column
+from registry.definitions import (
+    MAX_TOP,
+    Condition,
+    HydrateView,
+    Index,
+    Pipeline,
+    Retrieve,
+    split_column,
+)
 from registry.dtypes import DType, Scalar
 from registry.fields import COLUMN_PATTERN
 from registry.pipeline_policy_checks import check_policies
@@ -118,6 +126,11 @@ class _PipelineCheck:
             self._check_query(path, retrieve, index)
             self._check_exclude(path, retrieve, index)
             self._check_same_entity(path, retrieve, index)
+        found = sum(retrieve.k for retrieve in self.pipeline.retrieve)
+        if len(self.pipeline.retrieve) > 1 and found > MAX_TOP:
+            self._report(
+                f"finds up to {found} candidates; all searches together find at most {MAX_TOP}", "retrieve"
+            )
         self._check_metrics()
 
     def _check_metrics(self) -> None:

@@ -70,7 +70,9 @@ class FeatureServiceServicer(object):
         """Returns the named features of N entities, with a status per value. A
         missing entity is not an error: its rows say NOT_FOUND.
 
-        INVALID_ARGUMENT: a key column is missing, of a wrong type or length.
+        INVALID_ARGUMENT: a key column is missing, of a wrong type or length; more
+        than 10,000 rows, 10,000 features or 2,000,000 values, rows times features,
+        where each element of a fixed list is one.
         NOT_FOUND: no such view or feature.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -553,6 +553,18 @@ def test_indexes_of_a_pipeline_are_of_one_entity() -> None:
     assert "index: others" in text.splitlines()[problem.line - 1]
 
 
+def test_searches_of_a_pipeline_find_no_more_together_than_one_may() -> None:
+    index = "others: {entity: movie, vector: movie_profile.embedding, metric: inner_product}"
+    text = changed("k: 2}]", "k: 9999}]", two_retrieves(index))
+    assert problems(text) == []
+    text = changed("k: 1}", "k: 2}", text)
+    [problem] = problems(text)
+
+    assert problem.path == f"{PIPELINE}.retrieve"
+    assert problem.message == "finds up to 10001 candidates; all searches together find at most 10000"
+    assert "retrieve:" in text.splitlines()[problem.line - 1]
+
+
 def test_scores_of_two_metrics_are_warned_of_where_they_are_used() -> None:
     text = two_retrieves("others: {entity: movie, vector: movie_profile.embedding, metric: l2}")
 
