@@ -9,7 +9,7 @@ from math import ceil, floor, log10
 from xml.sax.saxutils import escape
 
 _WIDTH, _HEIGHT = 640, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 40, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 62, 52
 _COLOURS = ("#1f5fa8", "#c0392b", "#2e7d4f", "#8e6bb0")
 _TICKS = 6
 _OPENING = (
@@ -90,8 +90,7 @@ def _line(frame: _Frame, line: Line, colour: str) -> list[str]:
 
 
 def _legend(line: Line, place: int, colour: str) -> str:
-    y = _TOP + 14 + 18 * place
-    x = _WIDTH - _RIGHT - 190
+    x, y = _LEFT + 180 * place, _TOP - 16
     return f'<rect x="{x}" y="{y - 8}" width="14" height="4" fill="{colour}"/>' + _text(
         x + 20, y - 2, line.name
     )
