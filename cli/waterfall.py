@@ -106,6 +106,7 @@ def _degradations(request: admin_pb2.RecentRequest) -> list[Text]:
 def _origin(request: admin_pb2.RecentRequest) -> Text:
     made = request.provenance
     parts = [
+        _cache(made),
         f"release {made.release}" if made.release else "",
         f"model {made.model} {made.model_version}" if made.model else "",
         f"index {made.index} {made.index_version}" if made.index else "",
@@ -114,6 +115,14 @@ def _origin(request: admin_pb2.RecentRequest) -> Text:
         f"trace {made.trace_id}" if made.trace_id else "",
     ]
     return Text("  ".join(part for part in parts if part), style="dim")
+
+
+def _cache(made: prediction_pb2.Provenance) -> str:
+    """Return how the prediction cache took part; nothing where it didn't."""
+    if made.cache in (prediction_pb2.CACHE_OUTCOME_UNSPECIFIED, prediction_pb2.CACHE_OUTCOME_OFF):
+        return ""
+    outcome = prediction_pb2.CacheOutcome.Name(made.cache).removeprefix("CACHE_OUTCOME_")
+    return f"cache {outcome}" + (f", {microseconds(made.cache_age_us)} old" if made.cache_age_us else "")
 
 
 def _with_numbers(value: Any) -> Any:

@@ -40,6 +40,9 @@ class PredictRequest:
     trace_id: str
     stages: list[StageTiming]
     """Filled in step by step, so that a request that fails still says where its time went."""
+    raw: bytes = b""
+    """The whole request as it came in, by which it is known when it comes again; empty where that isn't at
+    hand."""
     prediction_id: str = ""
     """Given where the caller knows it already; drawn otherwise."""
 
@@ -70,6 +73,7 @@ def admit(request: PredictRequest, reply_reserve_s: float = 0.0) -> Member:
         prediction_id=request.prediction_id or f"{random.getrandbits(128):032x}",
         trace_id=request.trace_id,
         stages=request.stages,
+        raw=request.raw,
     )
 
 

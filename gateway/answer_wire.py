@@ -44,6 +44,36 @@ def keep(answer: Answer, now_us: int) -> KeptAnswer:
     )
 
 
+class OwnPart:
+    """Writes what belongs to one request of a kept answer that is given at once, as `response_bytes` does.
+
+    One message is filled again and again: to make one, with its stages, costs more than all the rest.
+    """
+
+    __slots__ = ("_admit", "_provenance", "_recall", "_response")
+
+    def __init__(self) -> None:
+        self._response = pb.PredictResponse()
+        self._provenance = self._response.provenance
+        self._admit = self._provenance.stages.add(stage="admit")
+        self._recall = self._provenance.stages.add(stage="recall")
+
+    def bytes(
+        self, ids: tuple[str, str], outcome: CacheOutcome, age_us: int, times_us: tuple[int, int, int]
+    ) -> bytes:
+        """Return the part, serialised: prediction id and trace id, and how long the steps admit and recall
+        took and what the request had been given. Units: microseconds. Cost: about 2 us."""
+        provenance, admit, recall = self._provenance, self._admit, self._recall
+        provenance.prediction_id, provenance.trace_id = ids
+        provenance.cache = _OUTCOMES[outcome]
+        provenance.cache_age_us = age_us
+        admit_us, recall_us, given_us = times_us
+        admit.duration_us = recall.start_us = admit_us
+        admit.given_us = given_us
+        recall.duration_us, recall.given_us = recall_us, given_us - admit_us
+        return self._response.SerializeToString()
+
+
 class RecordedBytes:
     """A serialised PredictResponse for the ring of recent requests, parsed only if somebody looks."""
 

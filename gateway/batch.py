@@ -80,6 +80,8 @@ class Member:
     prediction_id: str
     trace_id: str
     stages: list[StageTiming]
+    raw: bytes = b""
+    """The request as it came in; empty where that isn't at hand."""
     began_s: float = inf
     """When its batch began, on the monotonic clock; infinity while it waits."""
     error: Error | None = None

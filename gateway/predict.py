@@ -40,7 +40,8 @@ DEFAULT_REPLY_RESERVE_S = 0.001
 class Predictor:
     """Answers requests. One per process; the plan to run comes with each request.
 
-    `degraded` counts what answers had to do without, by (pipeline, stage, reason, action).
+    `degraded` counts what answers had to do without, by (pipeline, stage, reason, action); `recall` is the
+    prediction cache.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class Predictor:
         self._limits = limits
         self._reply_reserve_s = reply_reserve_s
         self._precomputed = precomputed or Precomputed(store, clock)
-        self._recall = recall or Recall(clock, RecallSettings())
-        self._stand_in = StandIn(self._precomputed, self._recall.kept)
+        self.recall = recall or Recall(clock, RecallSettings())
+        self._stand_in = StandIn(self._precomputed, self.recall.kept)
         gates = Gates()
         self._runner = StepRunner(clock, self._deliver)
         self._hydrate = hydrate_step(store, clock, gates.of_store)
@@ -81,7 +82,7 @@ class Predictor:
         """
         member = self._admit(request)
         try:
-            return await self._recall.answer(member, self._make)
+            return await self.recall.answer(member, self._make)
         except GaveUpWaiting as error:
             found = await self._stand_in.for_request(member, error)
             if found is None:
@@ -94,7 +95,7 @@ class Predictor:
 
     async def aclose(self) -> None:
         """Let the requests under way end; refuse new ones."""
-        await self._recall.aclose()
+        await self.recall.aclose()
         for batcher in self._batchers.values():
             await batcher.aclose()
 

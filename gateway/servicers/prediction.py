@@ -13,12 +13,14 @@ from gateway.answer_wire import RecordedBytes, response_bytes, response_of
 from gateway.kept_answer import Recalled
 from gateway.live import LiveRelease
 from gateway.predict import Predictor
+from gateway.servicers.known_requests import KnownRequests
 from gateway.servicers.prediction_stream import PredictionStream, StreamLimits
 from gateway.servicers.submissions import SubmissionServicer
 from runtime.batcher import Criticality
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
 from runtime.rpc.call import Call
+from runtime.rpc.layers import parsed, takes_bytes
 from runtime.stages import StageTiming
 
 
@@ -36,6 +38,7 @@ class PredictionServicer:
     ) -> None:
         self._live = live
         self._predictor = predictor
+        self._known = KnownRequests(live, predictor.recall, clock)
         self._limits = limits
         self._clock = clock
         self._recent = recent
@@ -43,8 +46,12 @@ class PredictionServicer:
         self.GetPrediction = submissions.GetPrediction
         self.WatchPrediction = submissions.WatchPrediction
 
-    async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse | bytes:  # noqa: N802
-        return await self._predict(request, call, NEVER)
+    @takes_bytes
+    async def Predict(self, request: bytes, call: Call) -> pb.PredictResponse | bytes:  # noqa: N802
+        known = self._known.answer(request, call)
+        if known is not None:
+            return known
+        return await self._predict(parsed(pb.PredictRequest, request), call, NEVER, request)
 
     async def StreamPredict(  # noqa: N802
         self, requests: AsyncIterator[pb.StreamPredictRequest], call: Call
@@ -55,7 +62,7 @@ class PredictionServicer:
                 yield answer
 
     async def _predict(
-        self, request: pb.PredictRequest, call: Call, latest: Deadline
+        self, request: pb.PredictRequest, call: Call, latest: Deadline, raw: bytes = b""
     ) -> pb.PredictResponse | bytes:
         """Answer one request, by `latest` even where the caller and the pipeline allow more."""
         call.pipeline = request.pipeline
@@ -75,6 +82,7 @@ class PredictionServicer:
                 admitted_s=call.started_s,
                 trace_id=call.trace_id,
                 stages=stages,
+                raw=raw,
             )
         )
         if isinstance(answer, Recalled):

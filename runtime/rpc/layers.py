@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from forebay.deadline import Deadline
@@ -38,6 +38,12 @@ Handler = Callable[[Any, Context], Awaitable[bytes]]
 Step = Callable[[Any, Call], Awaitable[bytes]]
 """A layer, or the method itself: a request's bytes in, the response's bytes out. A method that streams reads
 and writes through the call; what its step returns goes nowhere."""
+
+
+M = TypeVar("M", bound=Callable[..., Any])
+MessageT = TypeVar("MessageT", bound=Message)
+
+_TAKES_BYTES = "takes_bytes"
 
 
 class Method(Protocol):
@@ -133,18 +139,33 @@ def charged(step: Step, charge: Callable[[str], None]) -> Step:
 
 
 def codec(method: Method, request_class: type[Message]) -> Step:
-    """Run the servicer's method on messages. Parsed here, so that garbage is the caller's error, no bug."""
-    parse = request_class.FromString
-    name = request_class.DESCRIPTOR.full_name
+    """Run the servicer's method on messages; on bytes, where it is marked by `takes_bytes`."""
 
     async def run(request: bytes, call: Call) -> bytes:
-        try:
-            message = parse(request)
-        except DecodeError as error:
-            raise InvalidRequest(f"the request's bytes are no {name}") from error
-        return wire_bytes(await method(message, call))
+        return wire_bytes(await method(parsed(request_class, request), call))
 
-    return run
+    async def run_on_bytes(request: bytes, call: Call) -> bytes:
+        return wire_bytes(await method(request, call))
+
+    return run_on_bytes if getattr(method, _TAKES_BYTES, False) else run
+
+
+def takes_bytes(method: M) -> M:
+    """Mark a servicer's method whose request comes as the wire's bytes: for one that can often answer without
+    looking into them. It parses them by `parsed`."""
+    setattr(method, _TAKES_BYTES, True)
+    return method
+
+
+def parsed(request_class: type[MessageT], request: bytes) -> MessageT:
+    """Return a request's bytes as its message.
+
+    Raises: InvalidRequest: garbage is the caller's error, no bug.
+    """
+    try:
+        return request_class.FromString(request)
+    except DecodeError as error:
+        raise InvalidRequest(f"the request's bytes are no {request_class.DESCRIPTOR.full_name}") from error
 
 
 def wire_bytes(response: Message | bytes) -> bytes:

@@ -101,6 +101,7 @@ class Counter:
         release: int = 1,
         top: int = 10_000,
         criticality: Criticality = Criticality.DEFAULT,
+        raw: bytes = b"",
     ) -> Member:
         """Return an admitted request."""
         if isinstance(pipeline, str):
@@ -120,6 +121,7 @@ class Counter:
             prediction_id="",
             trace_id="",
             stages=[("admit", now_s, 0.0, timeout_s)],
+            raw=raw,
         )
 
     async def get(self, *args: object, **options: object) -> Given:

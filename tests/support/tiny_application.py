@@ -111,6 +111,22 @@ pipelines:
     predict: risk
     budget: {total: 2s, hydrate: 50ms}
     degrade: {hydrate: {user_profile: defaults}}
+  cached_items:
+    entities: [user]
+    hydrate: [user_profile]
+    retrieve: {index: items, query: user_profile.taste, k: 20, exclude: user_profile.seen}
+    hydrate_candidates: [item_profile, item_now]
+    predict: rater
+    select: {top: 5, by: score}
+    budget: {total: 2s}
+    cache: {fresh: 60s, invalidate_on: [item_now]}
+  cached_risk:
+    entities: [user]
+    request: {amount: float32}
+    hydrate: [user_profile]
+    predict: risk
+    budget: {total: 2s}
+    cache: {fresh: 200ms, stale: 60s, key: [user_id, {amount: {bin: 10}}]}
 """
 
 WEIGHTS = {

@@ -39,22 +39,28 @@ def refresh_with(gateway: ServedApplication, price: float) -> int:
 
 
 async def ask(
-    client: forebay.aio.Client, stop: asyncio.Event, seen: list[tuple[int, str, frozenset[float]]]
+    client: forebay.aio.Client,
+    pipeline: str,
+    stop: asyncio.Event,
+    seen: list[tuple[int, str, frozenset[float]]],
 ) -> None:
     while not stop.is_set():
         answer = await client.predict(
-            "items_for_user", user_id=2, return_features=["item_profile.price"], timeout_s=5.0
+            pipeline, user_id=2, return_features=["item_profile.price"], timeout_s=5.0
         )
         prices = frozenset(float(item.features["item_profile.price"]) for item in answer)
         seen.append((answer.provenance.release, answer.provenance.index_version, prices))
 
 
-async def test_every_answer_is_of_one_release_when_they_change_under_load(gateway: ServedApplication) -> None:
+@pytest.mark.parametrize("pipeline", ["items_for_user", "cached_items"])
+async def test_every_answer_is_of_one_release_when_they_change_under_load(
+    gateway: ServedApplication, pipeline: str
+) -> None:
     stop = asyncio.Event()
     seen: list[tuple[int, str, frozenset[float]]] = []
     price_of: dict[int, float] = {}
     async with forebay.aio.Client(gateway.gateway) as client:
-        callers = [asyncio.create_task(ask(client, stop, seen)) for _ in range(CALLERS)]
+        callers = [asyncio.create_task(ask(client, pipeline, stop, seen)) for _ in range(CALLERS)]
         for price in (101.0, 102.0, 103.0):
             release = await asyncio.to_thread(refresh_with, gateway, price)
             price_of[release] = price

@@ -34,10 +34,10 @@ def request() -> admin_pb2.RecentRequest:
     )
 
 
-def drawn() -> str:
+def drawn(of: admin_pb2.RecentRequest | None = None) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as capture:
-        console.print(waterfall(request()))
+        console.print(waterfall(of or request()))
     return capture.get()
 
 
@@ -54,6 +54,13 @@ def test_degradations_and_provenance_are_told() -> None:
     assert "release 7" in text
     assert "model ranker 2" in text
     assert "prediction p1" in text
+
+
+def test_cache_is_told_when_it_took_part() -> None:
+    assert "cache" not in drawn()
+    hit = request()
+    hit.provenance.cache, hit.provenance.cache_age_us = prediction_pb2.CACHE_OUTCOME_HIT, 1_200_000
+    assert "cache HIT, 1.20 s old" in drawn(hit)
 
 
 @pytest.mark.parametrize(
