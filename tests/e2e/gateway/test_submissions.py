@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import forebay
 import grpc
 import numpy as np
 import pytest
@@ -165,3 +166,20 @@ def test_a_prediction_that_fails_carries_the_error_of_a_call(
     assert result.error.details[0].Unpack(info)
     assert (info.domain, info.reason) == ("forebay", "NOT_USABLE")
     assert not any(detail.Is(BadRequest.DESCRIPTOR) for detail in result.error.details)
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_sdk_submits_waits_and_watches(client: forebay.Client) -> None:
+    prediction_id = client.submit("items_for_user", user_id=3, top=2, idempotency_key="sdk-3")
+    assert client.submit("items_for_user", user_id=3, top=2, idempotency_key="sdk-3") == prediction_id
+    answer = client.result(prediction_id, wait_s=20)
+    at_once = client.predict("items_for_user", user_id=3, top=2)
+    assert [item.entity["item_id"] for item in answer] == [item.entity["item_id"] for item in at_once]
+    assert answer.provenance.prediction_id == prediction_id
+    failing = client.submit("strict_risk", user_id=10_001, amount=1.0)
+    ended = dict(client.watch([prediction_id, failing, "unknown"], wait_s=20))
+    assert isinstance(ended[prediction_id], forebay.Answer)
+    assert isinstance(ended[failing], forebay.NotUsable)
+    assert isinstance(ended["unknown"], forebay.NotFound)
+    with pytest.raises(forebay.NotUsable):
+        client.result(failing)

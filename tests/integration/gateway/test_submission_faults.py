@@ -1,8 +1,11 @@
 """Submissions behind a network that fails: through a proxy, to real servers."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from forebay.deadline import NEVER, Deadline
@@ -15,6 +18,7 @@ from runtime.redis_connection import RedisConnection
 from runtime.settings import RedisSettings
 from runtime.submission_settings import SubmissionSettings
 from tests.support.fault_proxy import FaultProxy
+from tests.support.store_server import KINDS, program_of
 from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test, until
 
 HASTY = RedisSettings(
@@ -121,3 +125,44 @@ async def until_nothing_is_left(queue: QueueUnderTest) -> None:
                     assert status.dead_letters == 0
                     return
             await asyncio.sleep(0.05)
+
+
+@contextmanager
+def durable_store(program: str, directory: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run a server that has on disk whatever it has acknowledged; it is killed at the end, as in a crash."""
+    socket = directory / "store.sock"
+    command = [program, "--port", "0", "--unixsocket", str(socket), "--dir", str(directory), "--save", ""]
+    command += ["--appendonly", "yes", "--appendfsync", "always"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield f"unix://{socket}", process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_nothing_accepted_is_lost_when_the_store_crashes_and_comes_back(kind: str) -> None:
+    requests = [b"%d" % number for number in range(40)]
+    busy = asyncio.Event()
+
+    async def make(submission: Submission) -> bytes:
+        busy.set()
+        await asyncio.sleep(0.01)
+        return submission.request
+
+    with tempfile.TemporaryDirectory(prefix="forebay-") as directory, ExitStack() as first:
+        url, process = first.enter_context(durable_store(program_of(kind), Path(directory)))
+        connection = RedisConnection.open(url, HASTY, CLOCK)
+        async with queue_under_test(url, connection, QUICK, HASTY) as queue:
+            await until(lambda: connection.connected)
+            ids = await queue.submit(*requests)
+            async with queue.working(make) as worker:
+                await busy.wait()
+                process.kill()
+                first.close()
+                with durable_store(program_of(kind), Path(directory)):
+                    for prediction_id, request in zip(ids, requests, strict=True):
+                        assert await outcome_once_back(queue, prediction_id) == done(request)
+                    await until_nothing_is_left(queue)
+            assert worker.counts.dead == 0
+        await connection.aclose()
