@@ -166,7 +166,7 @@ class Worker:
             message = f"the prediction was not made within the {self._settings.pending_s:g} s it may wait"
             return Ended(delivery, State.FAILED, failure_bytes(DeadlineExceeded(message)))
         if delivery.count > self._settings.max_deliveries:
-            message = f"{delivery.count - 1} workers took the prediction and ended before it did"
+            message = f"the prediction was taken {delivery.count - 1} times, and no worker got done with it"
             return _dead(delivery, Internal(message))
         return None
 

@@ -222,7 +222,9 @@ async def test_a_prediction_that_ends_workers_is_given_up_and_takes_no_other_wit
             await asyncio.gather(worker, return_exceptions=True)
             break
     outcomes = await asyncio.wait_for(ended, 10)
-    assert failure(outcomes.pop(ids[0])).message == "3 workers took the prediction and ended before it did"
+    assert failure(outcomes.pop(ids[0])).message == (
+        "the prediction was taken 3 times, and no worker got done with it"
+    )
     assert outcomes == dict(zip(ids[1:], map(done, requests[1:]), strict=True))
     assert crashes == 3
 
