@@ -136,6 +136,22 @@ pipelines:
     hydrate_candidates: [item_view]
     predict: prices
     select: {top: 3, where: WHERE, by: BY}
+  spare_items:
+    entities: [user]
+    candidates: request
+    hydrate_candidates: [item_view]
+    predict: prices
+    select: {where: {item_view.price: {gte: 0}}}
+    degrade: {hydrate_candidates: {item_view: defaults}}
+  merged_and_filtered:
+    entities: [user]
+    hydrate: [user_view]
+    retrieve:
+      - {index: vectors, query: user_view.taste, k: 3, exclude: user_view.seen}
+      - {index: angles, query: user_view.mood, k: 2, exclude: user_view.hidden}
+    hydrate_candidates: [{view: item_view, required: true}, {view: affinity_view, required: true}]
+    predict: fond
+    select: {top: 4, by: retrieve.score, where: {item_view.live: {eq: true}, item_view.kind: {ne: car}}}
   nearest_items:
     entities: [user]
     hydrate: [user_view]

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from forebay.errors import InvalidRequest
+from forebay.errors import InvalidRequest, NotUsable
 
 from tests.support.pipeline_application import PipelineApplication, ranked, scores, told
 
@@ -107,3 +107,50 @@ async def test_the_keys_order_ties_where_it_has_several_fields(pipelines: Pipeli
 async def test_no_candidates_make_an_empty_answer(pipelines: PipelineApplication) -> None:
     answer = await pipelines.ask("known_items", {"item_id": np.empty(0, np.int64)}, user_id=1)
     assert ranked(answer) == []
+
+
+@pytest.mark.parametrize("pipeline", ["fond_items", "merged_items", "merged_and_filtered", "nearest_items"])
+async def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
+    pipelines: PipelineApplication, pipeline: str
+) -> None:
+    random, users, items = np.random.default_rng(5), range(1, 25), range(1, 11)
+    pairs = [(item, user) for user in users for item in items if random.random() < 0.6]
+    vectors = random.integers(-2, 3, (2, len(users), 2)).tolist()
+    for side in vectors:
+        for index in (0, *random.integers(0, len(users), 4)):  # the first has no vector at all
+            side[index] = None
+    await pipelines.write_rows(
+        "user_view",
+        user_id=users,
+        taste=vectors[0],
+        mood=vectors[1],
+        seen=[random.integers(1, 6, user % 3).tolist() for user in users],
+        hidden=[random.integers(1, 10, user % 2).tolist() for user in users],
+    )
+    await pipelines.write_rows(
+        "item_view",
+        item_id=items[:-2],
+        price=random.random(8).tolist(),
+        live=[bool(item % 4) for item in items[:-2]],
+        kind=[None if item % 5 == 0 else "book" for item in items[:-2]],
+    )
+    await pipelines.write_rows(
+        "affinity_view",
+        item_id=[item for item, _ in pairs],
+        user_id=[user for _, user in pairs],
+        fondness=random.integers(0, 3, len(pairs)).tolist(),
+    )
+    alone = [await outcome(pipelines, pipeline, user) for user in users]
+    together = await asyncio.gather(*[outcome(pipelines, pipeline, user) for user in users])
+    assert together == alone
+    assert any(isinstance(found, str) for found in alone)
+    assert any(not isinstance(found, str) and found[0] for found in alone)
+
+
+async def outcome(application: PipelineApplication, pipeline: str, user_id: int) -> object:
+    """Return an answer's keys, scores and degradations; the message where there is none."""
+    try:
+        answer = await application.ask(pipeline, user_id=user_id)
+    except NotUsable as error:
+        return error.message
+    return ranked(answer), scores(answer), sorted(told(answer))

@@ -134,6 +134,15 @@ async def test_a_stale_value_meets_a_condition_only_where_its_rule_is_to_use_it(
     assert ("hydrate_candidates", "item_view", "STALE", "DEFAULTS", 5) in told(answer)
 
 
+async def test_nothing_meets_a_condition_while_the_store_is_gone_and_the_answer_says_why(
+    items: PipelineApplication,
+) -> None:
+    await items.store.aclose()
+    answer = await items.ask("spare_items", {"item_id": [1, 2, 3]}, user_id=1)
+    assert ranked(answer) == []
+    assert told(answer) == [("hydrate_candidates", "item_view", "UNAVAILABLE", "DEFAULTS", 3)]
+
+
 async def test_a_default_in_a_condition_is_reported_but_not_a_null(items: PipelineApplication) -> None:
     answer = await filtering(items, **{"item_view.kind": {"ne": "x"}}).ask(
         "filtered_items", {"item_id": [1, 2, 3]}, user_id=1
