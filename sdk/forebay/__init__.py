@@ -2,7 +2,7 @@
 the errors they raise."""
 
 from forebay import aio
-from forebay._retry import Retry
+from forebay._retry import Counts, Retry
 from forebay._stream import PredictStream
 from forebay.client import Client
 from forebay.errors import (
@@ -29,6 +29,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Corrupt",
+    "Counts",
     "DeadlineExceeded",
     "Degradation",
     "Denied",

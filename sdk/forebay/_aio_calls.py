@@ -69,7 +69,10 @@ class Calls:
         try:
             response: Response = await call
         except grpc.aio.AioRpcError as error:
-            return failure_of(error.code(), error.details(), error.trailing_metadata())
+            failure = failure_of(error.code(), error.details(), error.trailing_metadata())
+            # Without its frames, which would keep the call, and with it the connection, as long as the error.
+            failure.error.__cause__ = error.with_traceback(None)
+            return failure
         except asyncio.CancelledError as error:
             raise self._closed_or(error) from error
         finally:

@@ -18,7 +18,7 @@ from forebay._status import error_of
 from forebay._stream import CLOSE_S, STREAM_CLOSED, STREAM_ENDED, slots
 from forebay._terms import Metadata, timeout
 from forebay.deadline import Deadline
-from forebay.errors import DeadlineExceeded, Error, Unavailable
+from forebay.errors import DeadlineExceeded, Error, NotUsable, Unavailable
 from forebay.results import Answer
 from forebay.v1 import prediction_pb2 as pb
 
@@ -102,7 +102,9 @@ class PredictStream:
             await self._stop()
 
     async def _ask(self, request: pb.PredictRequest, deadline: Deadline) -> Answer:
-        if self._half_closed or not self._tasks:
+        if not self._tasks:
+            raise NotUsable("the stream isn't open: use it in an `async with` block")
+        if self._half_closed:
             raise Unavailable(STREAM_CLOSED)
         if self._end is not None:
             raise copy(self._end)
@@ -144,8 +146,16 @@ class PredictStream:
         except grpc.aio.AioRpcError as error:
             end = error_of(error.code(), error.details(), error.trailing_metadata())
         except asyncio.CancelledError:
-            # The client was closed, or this stream: gRPC cancels its reader with it.
-            end = Unavailable(STREAM_CLOSED)
+            # The client was closed, or this stream: gRPC cancels its reader with it, as if somebody had
+            # cancelled this task.
+            self._finish(Unavailable(STREAM_CLOSED))
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return
+        self._finish(end)
+
+    def _finish(self, end: Error) -> None:
         self._end = end
         self._outgoing.put_nowait(None)
         for request_id in list(self._waiting):

@@ -12,7 +12,7 @@ from forebay._addresses import Rotation
 from forebay._channel import Repeats
 from forebay._status import Failure
 from forebay.deadline import Deadline
-from forebay.errors import InvalidRequest, Overloaded, Unavailable
+from forebay.errors import DeadlineExceeded, Error, InvalidRequest, Overloaded, Unavailable
 
 RETRY_SAVINGS = 100.0
 """Extra attempts that a client may have earned and not used."""
@@ -28,7 +28,7 @@ class Retry:
 
     `attempts` bounds one call's attempts, the first included; a hedge isn't counted. The delay before another
     attempt at the same address is `first_delay_s`, doubled each time up to `max_delay_s`, half of it random,
-    and never less than the server asks for. `budget` bounds what all calls of a client add to the load: on
+    after what the server asks for. `budget` bounds what all calls of a client add to the load: on
     average so many extra attempts per call. Nothing is begun with less than `floor_s` left of the deadline.
 
     Raises: InvalidRequest naming the field.
@@ -53,6 +53,15 @@ DEFAULT_RETRY = Retry()
 NO_RETRY = Retry(attempts=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a client has done so far: calls, attempts after a failure, second attempts at a slow call."""
+
+    calls: int
+    retries: int
+    hedges: int
+
+
 class Budget:
     """Extra attempts as a share of calls: each call earns `share`, each extra attempt costs 1.
 
@@ -64,10 +73,13 @@ class Budget:
         self._savings = savings
         self._left = first if share else 0.0
         self._lock = Lock()
+        self.earned_count = 0
+        self.spent_count = 0
 
     def earn(self) -> None:
         """Count a call."""
         with self._lock:
+            self.earned_count += 1
             self._left = min(self._left + self._share, self._savings)
 
     def spend(self) -> bool:
@@ -76,6 +88,7 @@ class Budget:
             if self._left < 1:
                 return False
             self._left -= 1
+            self.spent_count += 1
             return True
 
     def forfeit(self) -> None:
@@ -105,6 +118,10 @@ class Policy:
         self.retries = Budget(retry.budget, FIRST_RETRIES, RETRY_SAVINGS)
         self.hedges = Budget(hedge_share, FIRST_HEDGES, HEDGE_SAVINGS)
         self.jitter = jitter
+
+    def counts(self) -> Counts:
+        """Return what was done so far."""
+        return Counts(self.retries.earned_count, self.retries.spent_count, self.hedges.spent_count)
 
     def course(self, repeats: Repeats, deadline: Deadline) -> Course:
         """Return a new call's course."""
@@ -169,16 +186,14 @@ class Course:
     def failed(self, address: int, failure: Failure, now_s: float) -> bool:
         """Note that an attempt failed; return whether the whole call ends with its error."""
         self._running -= 1
-        if isinstance(failure.error, Unavailable):
-            self._policy.rotation.rest(address, now_s)
-        elif isinstance(failure.error, Overloaded):
-            self._policy.hedges.forfeit()
+        self._learn(address, failure.error, now_s)
         if failure.after_s is None:
             return True
         if self._running:
             return False
         self._hedging, self.next_s = False, None
-        self._not_before_s[address] = now_s + max(failure.after_s, self._backoff_s())
+        # Both, so that those who were told the same time don't come back together.
+        self._not_before_s[address] = now_s + failure.after_s + self._backoff_s()
         at_s = self._next_attempt_s(now_s)
         if self._attempts_left == 0 or not self._in_time(at_s) or not self._policy.retries.spend():
             return True
@@ -192,6 +207,14 @@ class Course:
     def answered(self, address: int) -> None:
         """Note that an attempt was answered, so that its address takes its turns again."""
         self._policy.rotation.wake(address)
+
+    def _learn(self, address: int, error: Error, now_s: float) -> None:
+        if isinstance(error, Unavailable):
+            self._policy.rotation.rest(address, now_s)
+        elif not isinstance(error, DeadlineExceeded):
+            self._policy.rotation.wake(address)
+        if isinstance(error, Overloaded):
+            self._policy.hedges.forfeit()
 
     def _start(self, now_s: float) -> int:
         address = self._address(now_s)

@@ -26,7 +26,7 @@ from forebay._channel import (
 )
 from forebay._predictions import SHORTEST_WAIT_S, Watched, answered, get_request, is_pending
 from forebay._requests import ViewShape
-from forebay._retry import DEFAULT_RETRY, NO_RETRY, Policy, Retry
+from forebay._retry import DEFAULT_RETRY, NO_RETRY, Counts, Policy, Retry
 from forebay._terms import DEFAULT_TIMEOUT_S, Criticality, Defaults, Terms, timeout
 from forebay.errors import Error, InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
@@ -58,9 +58,15 @@ class Client:
         """Connect to `target` when first used; see `forebay.Client`."""
         given = addresses(target)
         policy = Policy(retry or NO_RETRY, Rotation(len(given)), hedge_after_s, hedge_share)
+        self._policy = policy
         self._defaults = Defaults(timeout_s, caller, criticality)
         self._calls = Calls(given, policy, credentials, options)
         self._shapes: dict[str, ViewShape] = {}
+
+    @property
+    def counts(self) -> Counts:
+        """How many calls this client has made so far, and how many attempts besides."""
+        return self._policy.counts()
 
     async def predict(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 import forebay
 import pytest
-from forebay import _pack
+from forebay import _pack, _stream
 from forebay.v1.prediction_pb2 import PredictResponse, StreamPredictRequest, StreamPredictResponse
 
 from runtime.rpc.call import Call
@@ -246,6 +246,25 @@ async def test_threads_share_a_stream_and_none_outlives_it() -> None:
     assert found == [place * 100 + n for place in range(4) for n in range(50)]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("forebay-stream")]
     assert threading.active_count() <= before + 2
+
+
+async def test_deadlines_of_the_answered_are_not_kept_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_stream, "DEADLINES_KEPT", 10)
+
+    def run(address: str) -> int:
+        with forebay.Client(address, timeout_s=3600.0) as client, client.stream() as stream:
+            for n in range(100):
+                assert user(stream.predict("p", user_id=n).result()) == n
+            return len(stream._deadlines)
+
+    async with scripted() as (_, address):
+        assert await asyncio.to_thread(run, address) <= 13
+
+
+async def test_stream_that_is_not_open_says_so() -> None:
+    async with forebay.aio.Client("localhost:1") as client:
+        with pytest.raises(forebay.NotUsable, match="async with"):
+            await client.stream().predict("p")
 
 
 async def test_stream_ends_when_its_client_is_closed() -> None:

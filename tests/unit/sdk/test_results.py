@@ -83,8 +83,8 @@ def test_table_has_values_statuses_and_times_by_feature() -> None:
 
 def test_public_names_are_pinned() -> None:
     assert forebay.__all__ == [
-        "Answer", "Client", "Conflict", "Corrupt", "DeadlineExceeded", "Degradation", "Denied", "Error",
-        "FeatureTable", "Internal", "InvalidRequest", "Item", "NotFound", "NotUsable", "Outcome",
+        "Answer", "Client", "Conflict", "Corrupt", "Counts", "DeadlineExceeded", "Degradation", "Denied",
+        "Error", "FeatureTable", "Internal", "InvalidRequest", "Item", "NotFound", "NotUsable", "Outcome",
         "Overloaded", "Pending", "PredictStream", "Provenance", "Retry", "StageTiming", "Status",
         "Unauthenticated", "Unavailable", "Unimplemented", "aio",
     ]  # fmt: skip

@@ -7,10 +7,10 @@ import math
 import pytest
 from forebay._addresses import REST_S, Rotation
 from forebay._channel import Repeats
-from forebay._retry import Budget, Course, Policy, Retry
+from forebay._retry import Budget, Counts, Course, Policy, Retry
 from forebay._status import Failure
 from forebay.deadline import Deadline
-from forebay.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unavailable
+from forebay.errors import DeadlineExceeded, Error, InvalidRequest, NotFound, Overloaded, Unavailable
 
 GONE = Failure(Unavailable("gone"), 0.0)
 FIRST_S = 100.0
@@ -47,11 +47,11 @@ def test_delay_doubles_up_to_its_most_when_the_address_stays_gone() -> None:
 def test_the_server_is_left_alone_for_as_long_as_it_asks() -> None:
     course, _ = begun(policy(max_delay_s=0.1))
     assert not course.failed(0, overloaded(0.7), FIRST_S)
-    assert course.next_s == pytest.approx(FIRST_S + 0.7)
+    assert course.next_s == pytest.approx(FIRST_S + 0.7 + 0.02)
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "timeout_s", "goes_on"), [(0.7, 0.71, True), (0.7, 0.701, False), (0.7, 0.5, False)]
+    ("asked_s", "timeout_s", "goes_on"), [(0.7, 0.73, True), (0.7, 0.721, False), (0.7, 0.5, False)]
 )
 def test_no_attempt_is_planned_that_would_begin_too_late(
     asked_s: float, timeout_s: float, goes_on: bool
@@ -86,8 +86,8 @@ def test_the_address_that_may_be_asked_first_is_next_when_all_have_failed() -> N
     second = course.due(FIRST_S)
     assert second == 1 - first
     assert not course.failed(second, overloaded(0.1), FIRST_S)
-    assert course.next_s == pytest.approx(FIRST_S + 0.1)
-    assert course.due(FIRST_S + 0.1) == second
+    assert course.next_s == pytest.approx(FIRST_S + 0.1 + 0.04)
+    assert course.due(FIRST_S + 0.14) == second
 
 
 def test_an_outage_is_hardly_multiplied_when_every_call_fails() -> None:
@@ -212,6 +212,36 @@ def test_an_address_that_is_gone_rests_and_one_call_tries_it_again() -> None:
     assert [rotation.pick(rotation.turn(), (), later_s) for _ in range(10)].count(0) == 1
     rotation.wake(0)
     assert [rotation.pick(rotation.turn(), (), later_s) for _ in range(10)].count(0) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "awake"),
+    [
+        (NotFound("p"), True),
+        (Overloaded("full"), True),
+        (DeadlineExceeded("late"), False),
+        (GONE.error, False),
+    ],
+)
+def test_an_address_that_answers_takes_its_turns_again_whatever_it_answers(error: Error, awake: bool) -> None:
+    shared = policy(addresses=2)
+    shared.rotation.rest(0, FIRST_S)
+    course, probed = begun(shared, now_s=FIRST_S + REST_S)
+    assert probed == 0
+    course.failed(0, Failure(error, None), FIRST_S + REST_S)
+    picked = [shared.rotation.pick(0, (), FIRST_S + REST_S) for _ in range(2)]
+    assert picked == ([0, 0] if awake else [1, 1])
+
+
+def test_what_was_done_is_counted() -> None:
+    shared = policy(2, hedge_after_s=0.01)
+    course, first = begun(shared, Repeats.HEDGE)
+    other = course.due(FIRST_S + 0.01)
+    assert other is not None
+    course.failed(first, GONE, FIRST_S + 0.02)
+    course.failed(other, GONE, FIRST_S + 0.02)
+    begun(shared, Repeats.NEVER)
+    assert shared.counts() == Counts(calls=2, retries=1, hedges=1)
 
 
 def test_a_resting_address_is_asked_when_no_other_is_left() -> None:
