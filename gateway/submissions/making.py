@@ -13,7 +13,7 @@ from gateway.admit import PredictRequest
 from gateway.answer_wire import response_bytes
 from gateway.budget import Budget
 from gateway.live import LiveRelease
-from gateway.plan import CompiledPipeline
+from gateway.plan import CompiledPipeline, CompiledRelease
 from gateway.predict import Predictor
 from gateway.submissions.messages import request_of
 from gateway.submissions.submission import Submission
@@ -43,7 +43,8 @@ class Making:
         self._timeout_s = settings.timeout_s
         self._longest_s = settings.claim_after_s * _CLAIM_RATIO
         self._registry_poll_s = registry_poll_s
-        self._patient: dict[str, tuple[CompiledPipeline, CompiledPipeline]] = {}
+        self._release: CompiledRelease | None = None
+        self._patient: dict[str, CompiledPipeline] = {}
 
     async def make(self, submission: Submission) -> bytes:
         """Return the answer, a serialised PredictResponse of the submitted id.
@@ -58,8 +59,7 @@ class Making:
         while True:
             release = self._live.current
             try:
-                pipeline = self._with_time(release.pipeline(message.pipeline))
-                request = self._request(submission, message, pipeline)
+                request = self._request(submission, message, self._pipeline(release, message.pipeline))
                 return response_bytes(await self._predictor.predict(request))
             except (InvalidRequest, NotFound, NotUsable) as error:
                 if release.number >= submission.release:
@@ -93,15 +93,21 @@ class Making:
             prediction_id=submission.prediction_id,
         )
 
-    def _with_time(self, pipeline: CompiledPipeline) -> CompiledPipeline:
-        """Return the pipeline without its stages' caps, and with at least `timeout_s` in all: what nobody
-        waits for is better late than degraded. Nor does it take part in the prediction cache: it is made."""
-        known = self._patient.get(pipeline.name)
-        if known is None or known[0] is not pipeline:
-            total_s = min(max(self._timeout_s, pipeline.budget.total_s or 0.0), self._longest_s)
-            known = pipeline, replace(pipeline, budget=Budget(total_s, {}), recall=None)
-            self._patient[pipeline.name] = known
-        return known[1]
+    def _pipeline(self, release: CompiledRelease, name: str) -> CompiledPipeline:
+        """Return a pipeline without its stages' caps, and with at least `timeout_s` in all: what nobody waits
+        for is better late than degraded. Nor does it take part in the prediction cache: it is made.
+
+        Raises: NotFound, NotUsable.
+        """
+        if release is not self._release:
+            self._release, self._patient = release, {}  # lets go of the indexes and models of the one before
+        found = self._patient.get(name)
+        if found is None:
+            declared = release.pipeline(name)
+            total_s = min(max(self._timeout_s, declared.budget.total_s or 0.0), self._longest_s)
+            found = replace(declared, budget=Budget(total_s, {}), recall=None)
+            self._patient[name] = found
+        return found
 
 
 def asked(
