@@ -44,7 +44,8 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
 
     A member that has no vector for one of several searches is answered from the others, and told so; one that
     has none at all fails (`_refuse_without_vector`), and the others go on.
-    Cost: one call per index; with one search, nothing is merged or sorted.
+    Cost: one call per search, one after the other, and one hop to a thread for all of them if they are long;
+    with one search, nothing is merged or sorted.
     """
     step, keys = _declared(batch), batch.pipeline.candidates
     if keys is None:

@@ -92,16 +92,18 @@ class _PipelineCheck:
         for place, step in enumerate(self.pipeline.hydrate):
             entity = self._entity_of(step.view)
             if entity is not None and entity not in self.pipeline.entities:
-                self._report(
-                    f"view {step.view!r} is of entity {entity!r}; the pipeline's are "
-                    f"{', '.join(self.pipeline.entities)}",
-                    "hydrate",
-                    str(place),
-                )
+                self._report(self._foreign(step.view, entity), "hydrate", str(place))
             if step.required:
                 self._report(
                     "only candidates can be dropped: remove required", "hydrate", str(place), "required"
                 )
+
+    def _foreign(self, view: str, entity: str) -> str:
+        given = request_key(self.application, self.pipeline)
+        if covers(given, self.application.entities[entity].key):
+            return f"view {view!r} is of entity {entity!r}, whose key the request gives: add it to entities"
+        entities = ", ".join(self.pipeline.entities)
+        return f"view {view!r} is of entity {entity!r}; the pipeline's are {entities}"
 
     def _check_steps(self, stage: str, steps: tuple[HydrateView, ...]) -> None:
         for place, step in enumerate(steps):

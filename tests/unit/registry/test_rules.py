@@ -538,6 +538,20 @@ def two_retrieves(indexes: str) -> str:
     )
 
 
+def test_entity_is_asked_for_when_the_request_gives_its_key_already() -> None:
+    text = changed("entities:\n", "entities:\n  guest: {key: {user_id: int64}}\n")
+    text = changed("views:\n", "views:\n  stays: {entity: guest, features: {nights: float32}}\n", text)
+    text = changed("hydrate: [user_taste]", "hydrate: [user_taste, stays]", text)
+
+    [problem] = problems(text)
+
+    assert problem.path == f"{PIPELINE}.hydrate.1"
+    assert problem.message == (
+        "view 'stays' is of entity 'guest', whose key the request gives: add it to entities"
+    )
+    assert problems(changed("entities: [user]", "entities: [user, guest]", text)) == []
+
+
 def test_indexes_of_a_pipeline_are_of_one_entity() -> None:
     right = "others: {entity: movie, vector: movie_profile.embedding, metric: inner_product}"
     wrong = "others: {entity: user, vector: user_taste.embedding, metric: inner_product}"
