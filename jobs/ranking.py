@@ -14,6 +14,7 @@ from forebay.errors import InvalidRequest, NotUsable
 from jobs.arrow_columns import ColumnError, column_data, refusal
 from jobs.combinations import Value
 from jobs.sources import Sources
+from registry.constants import mismatch
 from registry.dtypes import DType
 
 PLACE = "by"
@@ -102,6 +103,14 @@ def _check_columns(
         raise NotUsable("\n".join(problems))
 
 
+def _check_range(name: str, values: Sequence[float], dtype: DType) -> None:
+    """Raises: NotUsable for a number beyond what `dtype` holds; NaN is none."""
+    largest = max((abs(value) for value in values if not math.isnan(value)), default=0.0)
+    reason = mismatch(largest, dtype)
+    if reason is not None:
+        raise NotUsable(f"{PLACE}: column {name}: a value {reason}")
+
+
 def _allowed(keys: Sequence[str], dtypes: Mapping[str, DType]) -> str:
     more = [name for name, dtype in dtypes.items() if name not in keys and not dtype.is_list]
     return f"; it may return {', '.join(more)} too" if more else ""
@@ -121,6 +130,7 @@ def _rows(batch: Any, names: Sequence[str], dtypes: Mapping[str, DType]) -> Iter
         plain: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
         nulls = data.nulls
         if dtypes[name].scalar.is_float:
+            _check_range(name, plain, dtypes[name])
             plain = [None if math.isnan(value) else value for value in plain]
         elif nulls is not None:
             plain = [None if null else value for value, null in zip(plain, nulls.tolist(), strict=True)]

@@ -158,6 +158,11 @@ def test_answers_that_their_data_does_not_allow_are_left_out(run: Commands) -> N
         (["first_items", "--by", "select user_id, age from users"], 2, "returns age, which is no input"),
         (["first_items", "--by", "select 'x' as user_id"], 1, "column user_id can't be int64"),
         (["first_items", "--by", "select 1.5::double as user_id"], 1, "column user_id can't be int64"),
+        (
+            ["first_items", "--by", "select user_id, 1e39 as hour from users"],
+            1,
+            "a value is out of the range of float32",
+        ),
         (["first_items", "--by", "select user_id from users limit 0"], 3, "returns no rows"),
         (["first_items", "--by", "select null::bigint as user_id"], 3, "1 without"),
         (["first_items", "--by", BY_AGE, "--combinations", "hour"], 2, "not of the form"),
