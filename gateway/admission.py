@@ -19,6 +19,7 @@ from runtime.clock import Clock
 from runtime.concurrency import ConcurrencyLimit, ConcurrencyStats
 from runtime.limiter import Limiter, LimiterLimits, LimiterStats, Outcome, Permit, Refusal
 from runtime.quota import Quota, Quotas, QuotaStats
+from runtime.retry_times import RetryTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Admission:
         self._reads = ConcurrencyLimit(settings.max_reads)
         self._writes = ConcurrencyLimit(settings.max_writes)
         self._searches = ConcurrencyLimit(settings.max_searches)
+        self._retries = RetryTimes()
         self._quotas = Quotas(
             Quota(settings.caller_rate_per_s or inf, settings.caller_burst),
             {name: Quota(own.rate_per_s, own.burst) for name, own in settings.callers.items()},
@@ -145,7 +147,8 @@ class Admission:
     def charge(self, caller: str) -> None:
         """Count one call of a caller's against its quota.
 
-        Raises: Overloaded naming the caller and the quota, with when it may make its next call.
+        Raises: Overloaded naming the caller and the quota; not before its next call is allowed, and spread
+            over as long again, should it come back.
         """
         wait_s = self._quotas.take(caller, self._clock.monotonic_s())
         if wait_s > 0.0:
@@ -156,7 +159,7 @@ class Admission:
             raise Overloaded(
                 f"too many requests: {name} may make {quota.rate_per_s:g} calls a second, "
                 f"{quota.burst} at once",
-                retry_after_s=wait_s,
+                retry_after_s=self._retries.after(wait_s),
                 limit="caller",
             )
 

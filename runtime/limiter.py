@@ -122,7 +122,8 @@ class Limiter:
     can't tell beforehand. A limit is 1 to `ceiling`. The least critical aim at the least, so they are the
     first to be refused, and never keep out the others: n(c) doesn't count them.
 
-    A miss counts if waiting took part in it; where nobody waits, fewer at a time are no cure. After a cut,
+    Where waiting is under a tenth of what they spent, fewer at a time are no cure, and nothing is cut: a
+    dependency that is slow is its gate's business. After a cut,
     those that were admitted before it no longer count. Where a criticality has been refused for `probe_s`,
     one is admitted all the same, whatever the limit.
 

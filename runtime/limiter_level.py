@@ -9,7 +9,8 @@ _SLOW_RATIO = 1.5
 """Of what is aimed at: where requests spend more than that on the average, there are too many."""
 _MISS_RATIO = 0.05
 _WAITED_RATIO = 0.1
-"""Of the time that a request spent: with less of it in a queue, its miss has another cause than load."""
+"""Of the time that requests spent: with less of it in a queue, what makes them slow or late isn't how many
+they are."""
 _HIGHEST_PEAK_RATIO = 2.0
 _LEAST = 1.0
 _GIVEN_KEEP = 0.95
@@ -34,6 +35,7 @@ class Level:
         "_per_given_s",
         "_probe_at_s",
         "_step",
+        "_waited_s",
         "aim_s",
         "in_flight",
         "limit",
@@ -50,7 +52,7 @@ class Level:
         self._step = 1.0
         self._most = 0
         self._ended = self._missed = 0
-        self._counted_s = self.spent_s = 0.0
+        self._counted_s = self._waited_s = self.spent_s = 0.0
 
     @property
     def given_s(self) -> float:
@@ -81,8 +83,8 @@ class Level:
             return
         self._ended += 1
         self._counted_s += spent_s
-        if missed and waited_s >= _WAITED_RATIO * spent_s:
-            self._missed += 1
+        self._waited_s += waited_s
+        self._missed += missed
 
     def peak_ratio(self, mean: float) -> float:
         """Return how far the number under way rose above its mean, 1 to 2: 2 where one batch runs and as many
@@ -91,11 +93,12 @@ class Level:
 
     def adapt(self, now_s: float, cap: float) -> bool:
         """Set the limit by how this window's requests fared; return whether it was cut."""
-        cut = self._is_congested()
+        waited = self._waited_s >= _WAITED_RATIO * self._counted_s > 0.0
+        cut = waited and self._is_congested()
         if cut:
             self.limit = max(_LEAST, min(self.limit, self._most) * _CUT_RATIO)
             self._step, self._changed_s = 1.0, now_s
-        elif self._counted_s > self.aim_s * self._ended:
+        elif self._only_old_ended() or (waited and self._counted_s > self.aim_s * self._ended):
             self.limit = max(_LEAST, min(self.limit, cap))
             self._step = 1.0
         else:
@@ -104,9 +107,13 @@ class Level:
             )
             self._step = min(2.0 * self._step, 1.0 + self.limit / 2.0)
         self._ended = self._missed = 0
-        self._counted_s = self.spent_s = 0.0
+        self._counted_s = self._waited_s = self.spent_s = 0.0
         self._most = self.in_flight
         return cut
+
+    def _only_old_ended(self) -> bool:
+        """Return whether all that ended was admitted before the last cut, which says nothing of its effect."""
+        return not self._ended and self.spent_s > 0.0
 
     def _note_given(self, given_s: float) -> None:
         per_given_s = 1.0 / max(given_s, _SHORTEST_GIVEN_S)
@@ -114,8 +121,6 @@ class Level:
         self._per_given_s = _GIVEN_KEEP * before + (1.0 - _GIVEN_KEEP) * per_given_s
 
     def _is_congested(self) -> bool:
-        if not self._ended:
-            return False
         return (
             self._missed > _MISS_RATIO * self._ended
             or self._counted_s > _SLOW_RATIO * self.aim_s * self._ended
