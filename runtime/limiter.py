@@ -65,7 +65,8 @@ class Permit:
 
 @dataclass(slots=True)
 class Refusal:
-    """Why there is no permit: `limit` are under way; it is worth another try in `retry_after_s`."""
+    """Why there is no permit: `limit` are under way. `retry_after_s`: how long those take, times as many as
+    come for each place."""
 
     limit: int
     retry_after_s: float
@@ -139,6 +140,7 @@ class Limiter:
         "_rate_per_s",
         "_retries",
         "_service_s",
+        "_stay_s",
         "_window",
         "in_flight",
         "stats",
@@ -152,7 +154,7 @@ class Limiter:
         self._window = _Window(from_s=-inf)
         self._busy_from_s = inf
         self._rate_per_s = inf
-        self._service_s = 0.0
+        self._service_s = self._stay_s = 0.0
         self._pressure = 1.0
         self._retries = RetryTimes()
 
@@ -205,7 +207,7 @@ class Limiter:
     def _refuse(self, criticality: Criticality, level: Level) -> Refusal:
         self.stats.refused[criticality] += 1
         self._window.refused += 1
-        return Refusal(int(level.limit), self._retries.after(level.aim_s * self._pressure))
+        return Refusal(int(level.limit), self._retries.after(self._stay_s * self._pressure))
 
     def _reconsider(self, now_s: float) -> None:
         """Close the window and set every limit anew."""
@@ -235,4 +237,6 @@ class Limiter:
             self._rate_per_s = max(self._rate_per_s * 2.0 ** min(seconds, _FORGOTTEN_S), rate_per_s)
         if window.answered:
             service_s = window.service_s / window.answered
+            stay_s = service_s + window.waited_s / window.answered
+            self._stay_s = _KEEP * (self._stay_s or stay_s) + (1.0 - _KEEP) * stay_s
             self._service_s = _KEEP * (self._service_s or service_s) + (1.0 - _KEEP) * service_s

@@ -112,7 +112,7 @@ class Level:
         return cut
 
     def _only_old_ended(self) -> bool:
-        """Return whether all that ended was admitted before the last cut, which says nothing of its effect."""
+        """Return whether all that ended was admitted before the last cut: it says nothing of its effect."""
         return not self._ended and self.spent_s > 0.0
 
     def _note_given(self, given_s: float) -> None:

@@ -136,3 +136,18 @@ def test_kind_comes_back_when_it_is_read_from_a_status_inside_a_message(kind: ty
 
 def test_status_inside_a_message_is_internal_when_its_code_is_unknown() -> None:
     assert type(error_in(Status(code=99, message="?"))) is Internal
+
+
+def test_pushback_forbids_retries_that_would_come_after_the_deadline() -> None:
+    error = Overloaded("64 calls under way", retry_after_s=0.25)
+    assert dict(trailers_of(error, 0.3))[PUSHBACK_KEY] == "250"
+    assert dict(trailers_of(error, 0.25))[PUSHBACK_KEY] == "-1"
+
+
+def test_a_refusal_is_described_once_for_all_that_are_alike() -> None:
+    first, second, other = (
+        dict(trailers_of(Overloaded("64 calls under way", retry_after_s=seconds, limit="reads")))
+        for seconds in (0.25, 0.25, 0.5)
+    )
+    assert first[DETAILS_KEY] is second[DETAILS_KEY]
+    assert first[DETAILS_KEY] != other[DETAILS_KEY]
