@@ -47,6 +47,8 @@ class Rotation:
 
         The first to ask for an address whose rest is over takes the risk: to others it rests on.
         """
+        if self.count == 1:
+            return 0
         left = [place for place in self._from(turn) if place not in tried]
         awake = [place for place in left if self._rests_until_s[place] <= now_s]
         place = (awake or left)[0]

@@ -89,8 +89,9 @@ class Failure:
 def failure_of(code: grpc.StatusCode, message: str | None, trailers: Iterable[Any] | None) -> Failure:
     """Return how an attempt failed, by its status and trailers.
 
-    Unavailable may be repeated; Overloaded only where the server says when. A pushback that is negative, or
-    no number, forbids it (gRFC A6).
+    Unavailable may be repeated, and so what the server cancelled, as gRPC's servers do to calls that outlast
+    their stop; Overloaded only where the server says when. A pushback that is negative, or no number, forbids
+    it (gRFC A6).
     """
     trailers = tuple(trailers or ())
     error = error_of(code, message, trailers)
@@ -99,7 +100,7 @@ def failure_of(code: grpc.StatusCode, message: str | None, trailers: Iterable[An
         if error.retry_after_s is None and asked_s is not None and asked_s >= 0:
             error.retry_after_s = asked_s
         return Failure(error, error.retry_after_s if asked_s is None or asked_s >= 0 else None)
-    if code is not grpc.StatusCode.UNAVAILABLE:
+    if not isinstance(error, Unavailable):
         return Failure(error, None)
     return Failure(error, None if asked_s is not None and asked_s < 0 else asked_s or 0.0)
 

@@ -84,12 +84,16 @@ class PredictStream:
         return self._ask(request, deadline)
 
     def close(self) -> None:
-        """Take no more requests, wait for the answers that are outstanding, and end the stream."""
-        with self._lock:
-            self._half_closed = True
-            self._to_send.notify_all()
-            self._settled.wait_for(lambda: not self._waiting)
-        self._reader.join(CLOSE_S)
+        """Take no more requests, wait for the answers that are outstanding, and end the stream.
+
+        From a future's callback, which the stream's own threads run, it waits for nothing.
+        """
+        if not self._in_callback():
+            with self._lock:
+                self._half_closed = True
+                self._to_send.notify_all()
+                self._settled.wait_for(lambda: not self._waiting)
+            self._reader.join(CLOSE_S)
         self._stop()
 
     def __enter__(self) -> Self:
@@ -195,9 +199,12 @@ class PredictStream:
             self._half_closed = True
             self._to_send.notify_all()
         self._call.cancel()
-        for thread in (self._reader, self._timer):
-            if thread is not threading.current_thread():
-                thread.join()
+        if not self._in_callback():
+            self._reader.join()
+            self._timer.join()
+
+    def _in_callback(self) -> bool:
+        return threading.current_thread() in (self._reader, self._timer)
 
 
 def slots(max_pending: int) -> int:

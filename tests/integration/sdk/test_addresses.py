@@ -88,6 +88,63 @@ async def test_the_other_server_answers_at_once_when_one_refuses(
         assert time.monotonic() - started_s < 5
 
 
+async def test_no_read_fails_when_servers_restart_one_after_another(opened: Opening) -> None:
+    async with AsyncExitStack() as stack:
+        kept = [Server(0), Server(1)]
+        running = [await stack.enter_async_context(restartable(server)) for server in kept]
+        async with opened([each.address for each in running]) as ask:
+
+            async def work() -> int:
+                answered = 0
+                while not stopped.is_set():
+                    await ask("predict", "p")
+                    answered += 1
+                return answered
+
+            stopped = asyncio.Event()
+            workers = [asyncio.create_task(work()) for _ in range(4)]
+            for each in running * 2:
+                await asyncio.sleep(0.2)
+                await each.restart()
+            await asyncio.sleep(0.2)
+            stopped.set()
+            answered = await asyncio.gather(*workers)
+    assert sum(answered) > 50
+    assert all(server.count for server in kept)
+
+
+class Restarted:
+    """A server that can be stopped, calls under way cut, and started again at its address."""
+
+    def __init__(self, server: Server) -> None:
+        self.address = ""
+        self._server = server
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        port = int(self.address.rpartition(":")[2] or 0)
+        service = (PREDICTION, ScriptedPrediction(self._server.predict))
+        self.address = await self._stack.enter_async_context(serving(service, port=port))
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await asyncio.sleep(0.05)
+        await self.start()
+
+
+@asynccontextmanager
+async def restartable(server: Server) -> AsyncIterator[Restarted]:
+    restarted = Restarted(server)
+    await restarted.start()
+    try:
+        yield restarted
+    finally:
+        await restarted.stop()
+
+
 async def test_writes_go_to_one_server_when_it_fails(opened: Opening) -> None:
     view = View(name="taste", features=[ViewFeature(name="age", dtype="int64")])
     both = [ScriptedFeatures(view=view), ScriptedFeatures(view=view)]

@@ -261,6 +261,34 @@ async def test_deadlines_of_the_answered_are_not_kept_for_good(monkeypatch: pyte
         assert await asyncio.to_thread(run, address) <= 13
 
 
+async def test_stream_may_be_closed_by_a_callback_of_its_own() -> None:
+    def run(address: str) -> tuple[int, Any]:
+        with forebay.Client(address, timeout_s=LONG_S) as client:
+            stream = client.stream()
+            first = stream.predict("p", user_id=1)
+            silent = stream.predict("p", user_id=2)
+            closed = threading.Event()
+
+            def close(_: Future[forebay.Answer]) -> None:
+                stream.close()
+                closed.set()
+
+            first.add_done_callback(close)
+            loop.call_soon_threadsafe(servicer.released.set)
+            assert closed.wait(LONG_S)
+            return user(first.result()), silent.exception(LONG_S)
+
+    def first_only(request: StreamPredictRequest) -> StreamPredictResponse | None:
+        return echo(request) if request.request_id == "1" else None
+
+    loop = asyncio.get_running_loop()
+    async with scripted(first_only) as (servicer, address):
+        servicer.released.clear()
+        number, failure = await asyncio.to_thread(run, address)
+    assert number == 1
+    assert isinstance(failure, forebay.Unavailable)
+
+
 async def test_stream_that_is_not_open_says_so() -> None:
     async with forebay.aio.Client("localhost:1") as client:
         with pytest.raises(forebay.NotUsable, match="async with"):

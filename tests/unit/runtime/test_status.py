@@ -105,7 +105,8 @@ def test_unavailable_may_be_repeated_unless_the_pushback_forbids_it(
     pushback: str | None, after_s: float | None
 ) -> None:
     trailers = () if pushback is None else ((PUSHBACK_KEY, pushback),)
-    assert failure_of(grpc.StatusCode.UNAVAILABLE, "gone", trailers).after_s == after_s
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        assert failure_of(code, "gone", trailers).after_s == after_s
 
 
 def test_overloaded_may_be_repeated_only_when_the_server_says_when() -> None:
@@ -121,7 +122,7 @@ def test_overloaded_may_be_repeated_only_when_the_server_says_when() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [code for code in KIND_OF if code.name not in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")]
+    "code", [code for code, kind in KIND_OF.items() if kind not in (Unavailable, Overloaded)]
 )
 def test_no_other_failure_may_be_repeated(code: grpc.StatusCode) -> None:
     assert failure_of(code, "", ((PUSHBACK_KEY, "10"),)).after_s is None
