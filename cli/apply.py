@@ -16,13 +16,16 @@ from cli.failures import located
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, open_target, who
 from jobs.change_costs import change_costs
+from jobs.fallback_candidates import readable_fallback_candidates
 from jobs.in_thread import in_thread
 from jobs.model_checks import check_models, initial_versions
 from jobs.refused import Refused
 from jobs.source_checks import check_sources
+from jobs.sources import Sources
 from registry.application_file import ApplicationFile, ApplicationFileError, Problem, load_application_file
 from registry.evolution import evolution_problems
 from registry.plan import Change, diff
+from registry.release import FallbackRelease
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _MARKS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
@@ -132,10 +135,24 @@ async def _versions(target: Target, loaded: ApplicationFile, set_traffic: bool) 
 
 async def _made_live(target: Target, loaded: ApplicationFile, set_traffic: bool) -> dict[str, int]:
     champions = initial_versions(loaded.application, loaded.root)
+    fallbacks, missing = await in_thread(_fallbacks, loaded, target.clock.now_us())
+    for sentence in missing:
+        stderr().print(Text(f"warning: {sentence}", "yellow"), soft_wrap=True)
     plan, release = await target.registry.apply(
-        loaded.application, loaded.root, models=champions, set_traffic=set_traffic, who=who(), why="apply"
+        loaded.application,
+        loaded.root,
+        models=champions,
+        fallbacks=fallbacks,
+        set_traffic=set_traffic,
+        who=who(),
+        why="apply",
     )
     return {"plan": plan.number, "release": release.number}
+
+
+def _fallbacks(loaded: ApplicationFile, now_us: int) -> tuple[dict[str, FallbackRelease], list[str]]:
+    with Sources(loaded.application.sources, loaded.root) as sources:
+        return readable_fallback_candidates(loaded.application, sources, now_us)
 
 
 def _warn(file: Path, problems: Sequence[Problem]) -> None:

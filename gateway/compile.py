@@ -11,6 +11,7 @@ from forebay.errors import Error, NotUsable
 
 from ann_index.snapshot import Snapshot
 from feature_store.codec import ViewReader
+from feature_store.keys import canonical_texts
 from feature_store.schema import FeatureView, feature_view
 from feature_store.types import KeyField
 from gateway.budget import Budget
@@ -21,6 +22,7 @@ from gateway.plan import (
     CandidateKeys,
     CompiledPipeline,
     CompiledRelease,
+    FallbackCandidates,
     FeatureFallback,
     HydratedView,
     IndexSearch,
@@ -41,12 +43,18 @@ from model_server.declaration import column_length, declared_inputs, declared_ou
 from model_server.signature import check_signature
 from registry.candidates import candidate_entity
 from registry.definitions import Application, split_column
-from registry.dtypes import DType, overflows
+from registry.dtypes import DType, Scalar, overflows
 from registry.pipeline_definitions import Condition as DeclaredCondition
-from registry.pipeline_definitions import FeatureScore, HydrateView, Pipeline, Retrieve
+from registry.pipeline_definitions import (
+    FeatureScore,
+    HydrateView,
+    Pipeline,
+    Retrieve,
+    RetrieveFallback,
+)
 from registry.plan import Plan
 from registry.precomputed import precomputed_gap
-from registry.release import Release
+from registry.release import FallbackRelease, Release
 from runtime.offload import Estimate
 
 
@@ -82,9 +90,16 @@ def compile_release(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelea
 def _uncovered(application: Application, release: Release) -> dict[str, str]:
     gaps = {
         name: precomputed_gap(application, name, release.precomputed.get(name))
-        for name in application.pipelines
+        or _fallback_gap(pipeline, release.fallbacks.get(name))
+        for name, pipeline in application.pipelines.items()
     }
     return {name: gap for name, gap in gaps.items() if gap}
+
+
+def _fallback_gap(pipeline: Pipeline, entry: FallbackRelease | None) -> str:
+    if entry is not None or not isinstance(pipeline.degrade.retrieve, RetrieveFallback):
+        return ""
+    return "its fallback candidates have never been read: run `forebay refresh run`"
 
 
 def _reader(plan: Plan, release: Release, name: str) -> ViewReader:
@@ -148,6 +163,7 @@ class _Compiler:
             candidates=candidates,
             hydrate_candidates=hydrate_candidates,
             predict=self._predict(definition),
+            retrieve_fallback=self._retrieve_fallback(name, candidates),
             predict_fallbacks=self._predict_fallbacks(definition),
             select=self._select(definition),
             budget=_budget(definition),
@@ -251,6 +267,16 @@ class _Compiler:
             output_names=tuple(dict.fromkeys(output.output for output in outputs)),
             estimate=Estimate(),
         )
+
+    def _retrieve_fallback(self, name: str, candidates: CandidateKeys | None) -> FallbackCandidates | None:
+        entry = self.release.fallbacks.get(name)
+        declared = isinstance(self.plan.application.pipelines[name].degrade.retrieve, RetrieveFallback)
+        if entry is None or candidates is None or not declared:
+            return None
+        (field,) = candidates.key
+        is_text = field.dtype.scalar is Scalar.STRING
+        values = np.array(entry.keys, object if is_text else field.dtype.scalar.numpy)
+        return FallbackCandidates(canonical_texts((field,), [list(entry.keys)]), {field.name: values})
 
     def _predict_fallbacks(self, definition: Pipeline) -> tuple[PredictFallback | FeatureFallback, ...]:
         return tuple(

@@ -1,5 +1,5 @@
-"""What a SQL ranking returns: the keys of the entities that answers are precomputed for, the most important
-first, and request features where the SQL names them."""
+"""What a SQL ranking returns: the keys of entities, the most important first, and request features where the
+SQL names them. Precomputed answers and fallback candidates are made of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from jobs.sources import Sources
 from registry.constants import mismatch
 from registry.dtypes import DType
 
-PLACE = "by"
 _CHUNK_ROWS = 10_000
 
 
@@ -54,19 +53,22 @@ def ranked(
     keys: Sequence[str],
     dtypes: Mapping[str, DType],
     report: Callable[[int], None],
+    *,
+    place: str = "by",
 ) -> Ranking:
-    """Return the first `limit` rows of the query. `dtypes` are all the inputs that it may return.
+    """Return the first `limit` rows of the query. `dtypes` are all the columns that it may return, `place` is
+    where the query stands, for the errors.
 
     Raises: InvalidRequest for SQL that isn't one query, that lacks a key field, or returns what is no input;
     NotUsable for a column of another type, or a value that doesn't fit it.
     Cost: blocking; stops reading at `limit`. Memory for `limit` rows.
     """
-    with sources.rows(sql, _CHUNK_ROWS, place=PLACE) as reader:
+    with sources.rows(sql, _CHUNK_ROWS, place=place) as reader:
         names = list(reader.schema.names)
-        _check_columns(names, {field.name: field.type for field in reader.schema}, keys, dtypes)
+        _check_columns(names, {field.name: field.type for field in reader.schema}, keys, dtypes, place)
         ranking = Ranking({name: [] for name in names})
         for batch in reader:
-            for row in _rows(batch, names, dtypes):
+            for row in _rows(batch, names, dtypes, place):
                 if None in row:
                     ranking.keyless += 1
                     continue
@@ -78,10 +80,14 @@ def ranked(
 
 
 def _check_columns(
-    names: Sequence[str], types: Mapping[str, Any], keys: Sequence[str], dtypes: Mapping[str, DType]
+    names: Sequence[str],
+    types: Mapping[str, Any],
+    keys: Sequence[str],
+    dtypes: Mapping[str, DType],
+    place: str,
 ) -> None:
     if len(set(names)) < len(names):
-        raise InvalidRequest(f"{PLACE}: the SQL returns a column twice: {', '.join(names)}", field=PLACE)
+        raise InvalidRequest(f"{place}: the SQL returns a column twice: {', '.join(names)}", field=place)
     missing = [name for name in keys if name not in names]
     unknown = [name for name in names if name not in dtypes]
     if missing or unknown:
@@ -89,13 +95,13 @@ def _check_columns(
             f"lacks {', '.join(missing)}" if missing else f"returns {', '.join(unknown)}, which is no input"
         )
         raise InvalidRequest(
-            f"{PLACE}: the SQL {lacks}; it returns {', '.join(names)}, and has to return {', '.join(keys)}"
+            f"{place}: the SQL {lacks}; it returns {', '.join(names)}, and has to return {', '.join(keys)}"
             + _allowed(keys, dtypes),
-            field=PLACE,
+            field=place,
         )
     reasons = {name: refusal(types[name], dtypes[name]) for name in names}
     problems = [
-        f"{PLACE}: column {name} can't be {dtypes[name]}: {reason}"
+        f"{place}: column {name} can't be {dtypes[name]}: {reason}"
         for name, reason in reasons.items()
         if reason
     ]
@@ -116,17 +122,19 @@ def _allowed(keys: Sequence[str], dtypes: Mapping[str, DType]) -> str:
     return f"; it may return {', '.join(more)} too" if more else ""
 
 
-def _rows(batch: Any, names: Sequence[str], dtypes: Mapping[str, DType]) -> Iterator[tuple[Any, ...]]:
+def _rows(
+    batch: Any, names: Sequence[str], dtypes: Mapping[str, DType], place: str
+) -> Iterator[tuple[Any, ...]]:
     """Yield a record batch's rows as Python values, None for null and NaN."""
     columns: list[list[Any]] = []
     for name in names:
         try:
             data = column_data(batch.column(name), dtypes[name])
         except ColumnError as error:
-            raise NotUsable(f"{PLACE}: column {name}: {error}") from error
+            raise NotUsable(f"{place}: column {name}: {error}") from error
         values = data.values
         if not isinstance(values, np.ndarray | list):
-            raise NotUsable(f"{PLACE}: column {name} holds lists")
+            raise NotUsable(f"{place}: column {name} holds lists")
         plain: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
         nulls = data.nulls
         if dtypes[name].scalar.is_float:

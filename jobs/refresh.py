@@ -4,7 +4,7 @@ share a space with them, and publishes all of it in one release. If anything fai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from forebay.errors import Conflict, Error, InvalidRequest, NotUsable
 
 from feature_store.store import OnlineStore
 from jobs.batch_log import BatchLog
+from jobs.fallback_candidates import fallback_candidates
 from jobs.generation_keys import GenerationKeys
 from jobs.generations import remove_generation, sweep_generations
 from jobs.in_thread import in_thread
@@ -26,7 +27,7 @@ from jobs.view_query import ViewQuery
 from registry.batch import Batch
 from registry.plan import Plan
 from registry.registry import Registry
-from registry.release import Release, ViewRelease
+from registry.release import FallbackRelease, Release, ViewRelease
 from runtime.clock import Clock
 from runtime.redis_connection import RedisConnection
 
@@ -54,6 +55,17 @@ class RefreshOutcome:
     views: tuple[ViewOutcome, ...]
     indexes: dict[str, str]
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A refresh under way: what it loads, and what else it makes live."""
+
+    plan: Plan
+    batch: Batch
+    loads: Sequence[ViewLoad]
+    fallbacks: Mapping[str, FallbackRelease]
+    started_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +99,14 @@ class Refresh:
         with Sources(plan.application.sources, Path(plan.root)) as sources:
             started_us = self.clock.now_us()  # before anything is read: until here the data is complete
             queries = await in_thread(prepared, plan, names, sources)
+            fallbacks = await in_thread(fallback_candidates, plan.application, sources, started_us)
             loads = [await self._counted(query, options) for query in queries]
             batch = await self.registry.begin_batch(*names)
             log = BatchLog(self.registry, self.clock)
             source = ", ".join(origin.source or "SQL" for origin in origins)
             await log.begin(batch, "refresh", started_us, views=names, source=source)
-            return await self._logged(plan, batch, loads, started_us, options, log)
+            work = _Work(plan, batch, loads, fallbacks, started_us)
+            return await self._logged(work, options, log)
 
     async def _counted(self, query: ViewQuery, options: RefreshOptions) -> ViewLoad:
         name = query.view.name
@@ -106,62 +120,49 @@ class Refresh:
             )
         return load
 
-    async def _logged(
-        self,
-        plan: Plan,
-        batch: Batch,
-        loads: Sequence[ViewLoad],
-        started_us: int,
-        options: RefreshOptions,
-        log: BatchLog,
-    ) -> RefreshOutcome:
+    async def _logged(self, work: _Work, options: RefreshOptions, log: BatchLog) -> RefreshOutcome:
         """Run the batch and complete its record, however it ends."""
         outcomes: list[ViewOutcome] = []
         try:
-            for load in loads:
-                keys = self._keys(plan, load)
-                outcome = await load.run(self.store, keys, batch, started_us, self.progress)
+            for load in work.loads:
+                keys = self._keys(work.plan, load)
+                outcome = await load.run(self.store, keys, work.batch, work.started_us, self.progress)
                 log.note(outcome.checks(), rows=outcome.written.total, event_times_us=outcome.event_times_us)
                 outcomes.append(outcome)
-            indexes = {} if options.same_space else await self._rebuilt(plan, batch, loads, started_us)
-            release = await self._published(batch, loads, indexes, started_us, options)
+            indexes = {} if options.same_space else await self._rebuilt(work)
+            release = await self._published(work, indexes, options)
         except BaseException as error:
-            await self._discard(plan, batch, loads)
+            await self._discard(work)
             await log.failed(error)
             raise
         await log.done(sorted(indexes))
-        await self._sweep(plan, loads)
-        remarks = precomputed_remarks(plan.application, release, [load.view.name for load in loads])
-        return RefreshOutcome(batch.id, release.number, tuple(outcomes), indexes, tuple(remarks))
+        await self._sweep(work)
+        remarks = precomputed_remarks(work.plan.application, release, [load.view.name for load in work.loads])
+        return RefreshOutcome(work.batch.id, release.number, tuple(outcomes), indexes, tuple(remarks))
 
-    async def _rebuilt(
-        self, plan: Plan, batch: Batch, loads: Sequence[ViewLoad], started_us: int
-    ) -> dict[str, str]:
+    async def _rebuilt(self, work: _Work) -> dict[str, str]:
         """Build a new version of every live index whose space these views have; return the versions."""
         live = await self.registry.live()
-        names = [load.view.name for load in loads]
-        _, shared = shared_with(plan.application, names)
+        names = [load.view.name for load in work.loads]
+        _, shared = shared_with(work.plan.application, names)
         versions: dict[str, str] = {}
         for index in sorted(shared & frozenset(live.indexes if live else ())):
-            view = plan.application.indexes[index].vector_view
-            entry = ViewRelease(batch.generations[view], started_us, batch.id)
+            view = work.plan.application.indexes[index].vector_view
+            entry = ViewRelease(work.batch.generations[view], work.started_us, work.batch.id)
             version = await self.registry.next_index_version(index)
 
             def progress(stage: str, done: int, total: int, subject: str = f"index {index}") -> None:
                 self.progress(subject, stage, done, total)
 
-            check_bar(plan.application, await self.builder.build(plan, index, entry, version, progress))
+            check_bar(
+                work.plan.application, await self.builder.build(work.plan, index, entry, version, progress)
+            )
             versions[index] = version
         return versions
 
-    async def _published(
-        self,
-        batch: Batch,
-        loads: Sequence[ViewLoad],
-        indexes: dict[str, str],
-        started_us: int,
-        options: RefreshOptions,
-    ) -> Release:
+    async def _published(self, work: _Work, indexes: dict[str, str], options: RefreshOptions) -> Release:
+        batch, loads = work.batch, work.loads
+
         def change(release: Release) -> Release:
             for load in loads:
                 name, generation = load.view.name, batch.generations[load.view.name]
@@ -170,16 +171,16 @@ class Refresh:
                     raise Conflict(
                         f"a newer refresh of view {name} was published meanwhile; this one is dropped"
                     )
-                as_of_us = started_us if load.view.publish == "swap" else 0
+                as_of_us = work.started_us if load.view.publish == "swap" else 0
                 release = release.with_view(name, generation, as_of_us, batch.id)
             for index, version in indexes.items():
                 release = release.with_index(index, version)
-            return release
+            return release.with_fallbacks(work.fallbacks)
 
         why = f"refresh {batch.id} of {', '.join(load.view.name for load in loads)}"
         return await self.registry.publish(change, who=options.who, why=why)
 
-    async def _discard(self, plan: Plan, batch: Batch, loads: Sequence[ViewLoad]) -> None:
+    async def _discard(self, work: _Work) -> None:
         """Remove what a failed batch wrote beside the live rows.
 
         Not where it is live after all: a publication whose answer was lost may have been made. Where Redis
@@ -187,19 +188,19 @@ class Refresh:
         """
         try:
             live = await self.registry.live()
-            for load in loads:
+            for load in work.loads:
                 entry = live.views.get(load.view.name) if live else None
-                generation = batch.generations[load.view.name]
+                generation = work.batch.generations[load.view.name]
                 if load.view.publish == "swap" and (entry is None or entry.generation != generation):
-                    await remove_generation(self.store, self._keys(plan, load), load.view, generation)
+                    await remove_generation(self.store, self._keys(work.plan, load), load.view, generation)
         except Error as error:
             self.progress("cleanup", f"left for the next refresh: {error.message}", 0, 0)
 
-    async def _sweep(self, plan: Plan, loads: Sequence[ViewLoad]) -> None:
+    async def _sweep(self, work: _Work) -> None:
         releases = await self.registry.releases(_HISTORY)
-        for load in loads:
+        for load in work.loads:
             if load.view.publish == "swap":
-                keys = self._keys(plan, load)
+                keys = self._keys(work.plan, load)
                 await sweep_generations(self.store, keys, load.view, releases, self.clock.now_us())
 
     def _keys(self, plan: Plan, load: ViewLoad) -> GenerationKeys:

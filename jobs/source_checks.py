@@ -15,7 +15,7 @@ from feature_store.types import KeyField
 from jobs.query_tables import QueryError, tables_named
 from jobs.sources import Sources, sources_among
 from jobs.view_query import ViewQuery
-from registry.definitions import Application
+from registry.definitions import Application, RetrieveFallback
 from registry.problems import FilePath, suggestion
 from registry.scope import Scope
 
@@ -131,6 +131,11 @@ def _queries(application: Application) -> Iterator[tuple[FilePath, str]]:
     for name, view in application.views.items():
         if view.batch is not None and view.batch.sql is not None:
             yield ("views", name, "batch", "sql"), view.batch.sql
+    for name, pipeline in application.pipelines.items():
+        fallback = pipeline.degrade.retrieve
+        if isinstance(fallback, RetrieveFallback) and fallback.candidates.sql is not None:
+            where = ("pipelines", name, "degrade", "retrieve", "candidates", "sql")
+            yield where, fallback.candidates.sql
 
 
 def _sql_of(source: str) -> FilePath:

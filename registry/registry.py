@@ -13,7 +13,7 @@ from registry.definitions import Application
 from registry.evolution import evolution_problems, next_ids
 from registry.ledger import KEPT_BATCHES, KEPT_RELEASES, Ledger
 from registry.plan import NO_IDS, Plan
-from registry.release import Release
+from registry.release import FallbackRelease, Release
 from runtime.clock import Clock
 from runtime.redis_connection import RedisConnection
 
@@ -94,6 +94,7 @@ class Registry:
         root: Path | str,
         *,
         models: Mapping[str, str] | None = None,
+        fallbacks: Mapping[str, FallbackRelease] | None = None,
         set_traffic: bool = False,
         who: str = "",
         why: str = "",
@@ -103,7 +104,8 @@ class Registry:
         What is live already stays as it is: no new plan where the application and its `root` are the same, no
         new release where nothing changes. `models` are champion versions; they are used for models that have
         no live version, or for all with `set_traffic`; the file's own `traffic` stands in for what they lack.
-        A model without either has no live version afterwards. Views written in place get their generation.
+        A model without either has no live version afterwards. `fallbacks` are the candidates that pipelines
+        fall back on; one without keeps what it has. Views written in place get their generation.
 
         Raises: InvalidRequest for an application of another name; NotUsable, with every reason, if rows
         written under earlier plans couldn't survive it; Conflict, if others keep changing what is live.
@@ -122,6 +124,7 @@ class Registry:
             base = Release(0, self.app, plan.number) if live is None else live
             draft = await self._with_views(base.with_plan(plan), application)
             draft = _with_models(draft, application, models or {}, set_traffic)
+            draft = draft.with_fallbacks(fallbacks or {})
             if live is not None and draft.says_the_same(live):
                 return plan, live
             release = self._numbered(draft, base, who, why)

@@ -41,9 +41,18 @@ class ModelRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackRelease:
+    """The keys of the candidates that a pipeline falls back on, the best first, and when they were read."""
+
+    keys: tuple[int | str, ...]
+    as_of_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """What is live together. A view, index or model without an entry has never been published; a pipeline
-    without one in `precomputed` has no answers made beforehand.
+    without one in `precomputed` has no answers made beforehand, without one in `fallbacks` no candidates but
+    those that it retrieves.
 
     `parent` is the release before it, 0 for the first; `who` and `why` are told by whoever published it.
     The `with_` and `without_` methods return drafts: a number, a parent and a time come with publication.
@@ -56,6 +65,7 @@ class Release:
     indexes: Mapping[str, IndexRelease] = field(default_factory=dict)
     models: Mapping[str, ModelRelease] = field(default_factory=dict)
     precomputed: Mapping[str, PrecomputedRelease] = field(default_factory=dict)
+    fallbacks: Mapping[str, FallbackRelease] = field(default_factory=dict)
     parent: int = 0
     at_us: int = 0
     who: str = ""
@@ -93,6 +103,16 @@ class Release:
         """Return a draft in which the pipeline has no precomputed answers."""
         return replace(self, precomputed=_without(self.precomputed, pipeline))
 
+    def with_fallbacks(self, fallbacks: Mapping[str, FallbackRelease]) -> Release:
+        """Return a draft in which these pipelines fall back on these candidates; where the keys are the same
+        as before, the entry stays as it is."""
+        changed = {
+            name: entry
+            for name, entry in fallbacks.items()
+            if name not in self.fallbacks or self.fallbacks[name].keys != entry.keys
+        }
+        return replace(self, fallbacks={**self.fallbacks, **changed})
+
     def with_plan(self, plan: Plan) -> Release:
         """Return a draft of `plan`; entries whose names aren't in it are gone."""
         application = plan.application
@@ -103,6 +123,7 @@ class Release:
             indexes=_only(self.indexes, application.indexes),
             models=_only(self.models, application.models),
             precomputed=_only(self.precomputed, application.pipelines),
+            fallbacks=_only(self.fallbacks, application.pipelines),
         )
 
     def numbered(self, number: int, *, at_us: int, who: str, why: str) -> Release:
@@ -121,6 +142,7 @@ class Release:
             ("indexes", self.indexes, application.indexes),
             ("models", self.models, application.models),
             ("precomputed", self.precomputed, application.pipelines),
+            ("fallbacks", self.fallbacks, application.pipelines),
         )
         return [f"{part}.{name}" for part, entries, known in parts for name in entries if name not in known]
 
@@ -137,7 +159,7 @@ class Release:
         return _RELEASE.validate_json(text)
 
     def _content(self) -> tuple[object, ...]:
-        return self.plan, self.views, self.indexes, self.models, self.precomputed
+        return self.plan, self.views, self.indexes, self.models, self.precomputed, self.fallbacks
 
 
 _RELEASE = TypeAdapter(Release)

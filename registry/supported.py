@@ -48,9 +48,3 @@ def _without_effect(scope: Scope) -> Iterator[tuple[FilePath, str]]:
     for name, view in application.views.items():
         if view.near_cache_us is not None:
             yield ("views", name, "near_cache"), "near_cache is"
-    for name, pipeline in application.pipelines.items():
-        path = ("pipelines", name)
-        if pipeline.degrade.retrieve is not None:
-            yield (*path, "degrade", "retrieve"), "a fallback for retrieve is"
-        if pipeline.degrade.predict:
-            yield (*path, "degrade", "predict"), "a fallback for predict is"
