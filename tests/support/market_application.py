@@ -25,11 +25,13 @@ entities:
   shop: {key: {shop: string}}
   item: {key: {item_id: int64}}
   affinity: {key: {user_id: int64, item_id: int64}}
+  offer: {key: {seller: string, item_id: int64}}
 sources:
   users: {parquet: data/users.parquet}
   shops: {parquet: data/shops.parquet}
   items: {parquet: data/items.parquet}
   affinities: {parquet: data/affinities.parquet}
+  offers: {parquet: data/offers.parquet}
 views:
   users:
     entity: user
@@ -52,6 +54,7 @@ views:
     entity: affinity
     batch: {source: affinities}
     features: {fondness: {dtype: float32, default: 0}}
+  offers: {entity: offer, batch: {source: offers}, features: {rebate: float32}}
 indexes:
   tastes: {entity: item, vector: items.taste, metric: inner_product}
   styles: {entity: item, vector: items.style, metric: cosine}
@@ -59,6 +62,10 @@ models:
   ranker:
     repository: models
     inputs: {x: [users.age, shops.cheapest, items.price, affinities.fondness, retrieve.score]}
+    outputs: {score: y}
+  bargain:
+    repository: models
+    inputs: {x: [items.price, offers.rebate, affinities.fondness]}
     outputs: {score: y}
 pipelines:
   items_for_visitor:
@@ -83,6 +90,12 @@ pipelines:
     predict: ranker
     select: {top: 4, by: items.added}
     budget: {total: 2s}
+  rank_offers:
+    entities: [user]
+    candidates: request
+    hydrate_candidates: [{view: offers, required: true}, items, affinities]
+    predict: bargain
+    budget: {total: 2s}
 """
 
 WEIGHTS = [0.01, 0.1, 0.5, 1.0, 2.0]
@@ -100,6 +113,7 @@ class MarketData:
     item_vectors: NDArray[np.float32]  # (2, items, 4)
     fondness: NDArray[np.float32]  # (users, items), NaN where there is no row
     cheapest: dict[str, float]
+    rebates: dict[tuple[str, int], float]  # by seller and item
 
 
 def market_data() -> MarketData:
@@ -118,6 +132,7 @@ def market_data() -> MarketData:
         item_vectors=random.standard_normal((2, ITEMS, DIMENSION)).astype(np.float32),
         fondness=fondness,
         cheapest={"a": 1.5, "b": 4.0},
+        rebates={("x:1", 100): 0.5, ("y", 100): 0.25, ("y", 101): 0.75},
     )
 
 
@@ -149,10 +164,16 @@ def write_market_application(directory: Path) -> Path:
             "item_id": pa.array(np.argwhere(~np.isnan(data.fondness))[:, 1] + 100),
             "fondness": pa.array(data.fondness[~np.isnan(data.fondness)]),
         },
+        "offers": {
+            "seller": pa.array([seller for seller, _ in data.rebates]),
+            "item_id": pa.array([item_id for _, item_id in data.rebates], pa.int64()),
+            "rebate": pa.array(data.rebates.values(), pa.float32()),
+        },
     }
     for name, columns in tables.items():
         pq.write_table(pa.table(columns), directory / "data" / f"{name}.parquet")
     write_linear_model(directory / "models" / "ranker" / "1" / "model.onnx", WEIGHTS)
+    write_linear_model(directory / "models" / "bargain" / "1" / "model.onnx", [1.0, 10.0, 100.0])
     file = directory / "market.yaml"
     file.write_text(YAML)
     return file

@@ -112,3 +112,22 @@ def test_every_key_field_is_needed_once(market: forebay.Client) -> None:
     with pytest.raises(forebay.errors.InvalidRequest, match=r"inputs\.shop"):
         market.predict("items_for_visitor", user_id=1)
     assert ITEMS > len(market.predict("items_for_visitor", user_id="1", shop="b")) > 0
+
+
+def test_candidates_of_the_request_have_composite_keys(market: forebay.Client) -> None:
+    data = market_data()
+    wanted = {"seller": ["x:1", "y", "x:1", "y"], "item_id": [100, 101, 101, 100]}
+    answer = market.predict("rank_offers", user_id=2, candidates=wanted)
+    scores = {
+        (seller, item_id): data.prices[item_id - 100]
+        + 10 * rebate
+        + 100 * np.nan_to_num(data.fondness[1, item_id - 100])
+        for (seller, item_id), rebate in data.rebates.items()
+    }
+    best = sorted(scores, key=lambda key: -scores[key])
+    assert [(item.entity["seller"], item.entity["item_id"]) for item in answer] == best
+    np.testing.assert_allclose(
+        [item.scores["score"] for item in answer], [scores[key] for key in best], rtol=1e-5
+    )
+    dropped = [part for part in answer.degradations if part.action == "DROPPED"]
+    assert [(part.subject, part.count) for part in dropped] == [("offers", 1)]
