@@ -37,7 +37,9 @@ def _ranking(batch: Batch) -> NDArray[np.generic] | None:
     if by in batch.outputs:
         return -batch.outputs[by]
     if by == RETRIEVAL_SCORE:
-        return -candidates.scores
+        # Fallback candidates have no score, and stay in the order that the pipeline declares.
+        scores = candidates.scores
+        return np.asarray(np.where(np.isnan(scores), np.arange(len(scores)), -scores))
     view, feature = by.split(".", 1)
     block, rows = batch.rows_of(view)
     column = block.column(feature)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gateway.conditions import compile_condition
+from gateway.plan import FallbackCandidates
 from registry.pipeline_definitions import Condition
 from tests.support.compiled_application import HOUR_US
 from tests.support.pipeline_application import PipelineApplication, ranked, told
@@ -171,6 +172,19 @@ async def test_rows_are_ordered_by_a_feature(
     )
     assert ranked(answers[0]) == expected
     assert ranked(answers[1]) == [item for item in expected if item <= 3]
+
+
+async def test_fallback_candidates_keep_their_order_where_rows_are_ordered_by_closeness(
+    pipelines: PipelineApplication,
+) -> None:
+    await pipelines.write_rows("user_view", user_id=[1], taste=[[-1, 0]])
+    pipeline = pipelines.release.pipeline("nearest_items")
+    fallback = FallbackCandidates(["9", "2", "7"], {"item_id": np.array([9, 2, 7])})
+    pipeline = replace(pipeline, retrieve_fallback=fallback)
+    release = replace(pipelines.release, pipelines={"nearest_items": pipeline})
+    application = replace(pipelines, release=release)
+    answers = await asyncio.gather(*[application.ask("nearest_items", user_id=user) for user in (1, 2)])
+    assert [ranked(answer) for answer in answers] == [[1, 2, 3, 4], [9, 2, 7]]
 
 
 async def test_rows_are_ordered_by_how_close_they_were_found(pipelines: PipelineApplication) -> None:
