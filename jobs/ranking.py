@@ -109,12 +109,12 @@ def _check_columns(
         raise NotUsable("\n".join(problems))
 
 
-def _check_range(name: str, values: Sequence[float], dtype: DType) -> None:
+def _check_range(name: str, values: Sequence[float], dtype: DType, place: str) -> None:
     """Raises: NotUsable for a number beyond what `dtype` holds; NaN is none."""
     largest = max((abs(value) for value in values if not math.isnan(value)), default=0.0)
     reason = mismatch(largest, dtype)
     if reason is not None:
-        raise NotUsable(f"{PLACE}: column {name}: a value {reason}")
+        raise NotUsable(f"{place}: column {name}: a value {reason}")
 
 
 def _allowed(keys: Sequence[str], dtypes: Mapping[str, DType]) -> str:
@@ -138,7 +138,7 @@ def _rows(
         plain: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
         nulls = data.nulls
         if dtypes[name].scalar.is_float:
-            _check_range(name, plain, dtypes[name])
+            _check_range(name, plain, dtypes[name], place)
             plain = [None if math.isnan(value) else value for value in plain]
         elif nulls is not None:
             plain = [None if null else value for value, null in zip(plain, nulls.tolist(), strict=True)]
