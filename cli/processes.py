@@ -1,4 +1,5 @@
-"""Several gateway processes on one port: spawned, never forked, announced when all serve, ended together."""
+"""Several gateway processes on one port: spawned, never forked, announced when all serve, started again when
+one is lost, ended together."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -14,14 +15,19 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Thread
 from types import FrameType
+from typing import Final
 
 import click
 from forebay.errors import Error
 
 from cli.failures import describe, exit_code
+from cli.restarts import Restarts
 from cli.serving import serve_here
 from gateway.app import Addresses
+from runtime.clock import SystemClock
 from runtime.settings import Settings, split_address
+
+_LONGEST_LOOK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +41,41 @@ class Member:
 def run_processes(settings: Settings, store_url: str, ready: Callable[[Addresses], None]) -> int:
     """Serve with `server.processes` processes until SIGTERM or SIGINT, and return the exit code.
 
-    If one of them ends by itself the others are ended too, and the exit code is 1. The admin port is the
-    first one's; the others take a free one.
+    One that ends by itself is started again, the others serving meanwhile, unless it keeps ending: then the
+    others are ended too, and the exit code is 1; so it is where one doesn't get ready at the first start. The
+    admin port is the first one's; the others take a free one.
     """
     family = _Family()
     with _reserved(settings.server.bind) as bind:
         for number in range(settings.server.processes):
-            family.add(_spawned(settings, store_url, bind, number))
-        addresses = [_address(member) for member in family.members]
+            family.add(number, _spawned(settings, store_url, bind, number))
+        addresses = [_address(member) for member in family.members.values()]
         serving = [address for address in addresses if address is not None]
         if len(serving) == len(family.members):
             ready(serving[0])
-            ended = wait([member.process.sentinel for member in family.members])
-            if not family.was_asked:
-                _tell_of([member for member in family.members if member.process.sentinel in ended])
+            server = settings.server.model_copy(update={"admin": serving[0].admin})
+            settled = settings.model_copy(update={"server": server})
+            _keep_up(family, lambda number: _spawned(settled, store_url, bind, number))
         family.stop()
-        for member in family.members:
+        for member in family.members.values():
             member.process.join()
-    clean = all(member.process.exitcode == 0 for member in family.members)
+    clean = all(member.process.exitcode == 0 for member in family.members.values())
     return 0 if family.was_asked and clean else 1
 
 
 class _Family:
-    """The members, told to stop only once: a second signal makes them drop their calls."""
+    """The members by number, told to stop only once: a second signal makes them drop their calls."""
 
     def __init__(self) -> None:
-        self.members: list[Member] = []
+        self.members: dict[int, Member] = {}
         self.was_asked = False
         self._stopped = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked)
 
-    def add(self, member: Member) -> None:
+    def add(self, number: int, member: Member) -> None:
         """Take in a member; it is stopped at once where the end was asked for meanwhile."""
-        self.members.append(member)
+        self.members[number] = member
         if self._stopped:
             member.process.terminate()
 
@@ -76,7 +83,7 @@ class _Family:
         """Tell the members to drain and end."""
         if not self._stopped:
             self._stopped = True
-            for member in self.members:
+            for member in self.members.values():
                 member.process.terminate()
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
@@ -84,12 +91,44 @@ class _Family:
         self.stop()
 
 
-def _tell_of(lost: list[Member]) -> None:
-    for member in lost:
-        member.process.join()
-        code = member.process.exitcode or 0
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        click.echo(f"error: process {member.process.pid} ended {how}; the others are ended too", err=True)
+def _keep_up(family: _Family, spawned: Callable[[int], Member]) -> None:
+    """Start again who ends by itself; return when the end is asked for, or one of them keeps ending."""
+    clock = SystemClock()
+    restarts = {number: Restarts() for number in family.members}
+    due_s: dict[int, float] = {}
+    while not family.was_asked:
+        alive = {family.members[number].process.sentinel: number for number in restarts.keys() - due_s.keys()}
+        ended = wait(list(alive), _look_s(due_s, clock.monotonic_s()))
+        if family.was_asked:
+            return
+        for number in [alive[sentinel] for sentinel in ended if isinstance(sentinel, int)]:
+            wait_s = restarts[number].wait_s(clock.monotonic_s())
+            _tell_of(family.members[number], restarts[number], wait_s)
+            if wait_s is None:
+                return
+            due_s[number] = clock.monotonic_s() + wait_s
+        for number in [number for number, at_s in due_s.items() if at_s <= clock.monotonic_s()]:
+            del due_s[number]
+            family.members[number].pipe.close()
+            family.add(number, spawned(number))
+
+
+def _look_s(due_s: Mapping[int, float], now_s: float) -> float | None:
+    """Return how long to wait for an end. Not long while somebody is due: if nobody else is left, a signal
+    ends nobody's process, and so not the wait."""
+    if not due_s:
+        return None
+    return min(max(min(due_s.values()) - now_s, 0.0), _LONGEST_LOOK_S)
+
+
+def _tell_of(lost: Member, restarts: Restarts, wait_s: float | None) -> None:
+    lost.process.join()
+    code = lost.process.exitcode or 0
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    then = f"it is started again in {wait_s:g} s"
+    if wait_s is None:
+        then = f"that is more than {restarts.most} times in {restarts.within_s:g} s: all are ended"
+    click.echo(f"error: process {lost.process.pid} ended {how}; {then}", err=True)
 
 
 def _spawned(settings: Settings, store_url: str, bind: str, number: int) -> Member:

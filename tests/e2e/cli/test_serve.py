@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import forebay
@@ -101,8 +103,9 @@ def test_processes_share_a_port_and_end_together(directory: Path, store: Tempora
         assert all(len(predict(server.gateway)) == 5 for _ in range(4))
 
 
-@pytest.mark.parametrize("lost", ["member", "parent"])
-def test_all_processes_end_when_one_is_lost(directory: Path, store: TemporaryStore, lost: str) -> None:
+@contextmanager
+def two_processes(directory: Path, store: TemporaryStore) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gateway of two processes, and where it serves."""
     command = [sys.executable, "-m", "cli.main", "serve", "--app", "tiny", "--processes", "2"]
     command += ["--bind", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     process = subprocess.Popen(
@@ -115,16 +118,41 @@ def test_all_processes_end_when_one_is_lost(directory: Path, store: TemporarySto
     )
     assert process.stdout is not None
     try:
-        assert process.stdout.readline().startswith("ready ")
-        members = children(process.pid)
-        os.kill(members[-1] if lost == "member" else process.pid, signal.SIGKILL)
-        _, log = process.communicate(timeout=60)  # the pipes close when the last of them has ended
+        words = process.stdout.readline().split()
+        assert words[0] == "ready"
+        yield process, words[1].removeprefix("gateway=")
     finally:
         process.kill()
-    assert process.returncode == (1 if lost == "member" else -signal.SIGKILL), log
+        process.communicate()
+
+
+def test_all_processes_end_when_their_parent_is_lost(directory: Path, store: TemporaryStore) -> None:
+    with two_processes(directory, store) as (process, _):
+        members = children(process.pid)
+        process.kill()
+        process.communicate(timeout=60)  # the pipes close when the last of them has ended
     assert len(members) == 2
-    if lost == "member":
-        assert f"process {members[-1]} ended by SIGKILL" in log
+
+
+def test_process_that_is_lost_is_started_again_while_the_other_serves(
+    directory: Path, store: TemporaryStore
+) -> None:
+    with two_processes(directory, store) as (process, address):
+        first, lost = sorted(children(process.pid))
+        os.kill(lost, signal.SIGKILL)
+        while lost in children(process.pid):
+            time.sleep(0.01)
+        assert all(len(predict(address)) == 5 for _ in range(4))
+        for _ in range(300):
+            if len(members := children(process.pid)) == 2:
+                break
+            time.sleep(0.1)
+        assert first in members
+        assert lost not in members
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert f"process {lost} ended by SIGKILL; it is started again in 0.5 s" in log
 
 
 def children(pid: int) -> list[int]:
