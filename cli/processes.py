@@ -28,6 +28,8 @@ from runtime.clock import SystemClock
 from runtime.settings import Settings, split_address
 
 _LONGEST_LOOK_S: Final = 0.5
+_GOOD_ENDS: Final = (0, -signal.SIGTERM)
+"""How a member ends that was told to: drained, or before it could listen to signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def run_processes(settings: Settings, store_url: str, ready: Callable[[Addresses
         family.stop()
         for member in family.members.values():
             member.process.join()
-    clean = all(member.process.exitcode == 0 for member in family.members.values())
+    clean = all(member.process.exitcode in _GOOD_ENDS for member in family.members.values())
     return 0 if family.was_asked and clean else 1
 
 
