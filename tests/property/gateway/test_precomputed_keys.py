@@ -1,4 +1,4 @@
-"""Keys of precomputed answers tell inputs apart exactly where they differ; a part of one is its first rows."""
+"""Keys of precomputed answers tell inputs apart just where they differ; a part of one is its first rows."""
 
 from __future__ import annotations
 
