@@ -11,6 +11,7 @@ from registry.definitions import (
     Degrade,
     FeatureScore,
     HydrateView,
+    KeyPart,
     Pipeline,
     RetrieveFallback,
     split_column,
@@ -123,6 +124,8 @@ def _check_cache(scope: Scope, path: FilePath, pipeline: Pipeline, cache: Cache)
             scope.report(where, f"unknown input {part.input!r}: {suggestion(part.input, declared)}")
         elif part.bin is not None and part.input in inputs and not _is_number(inputs[part.input]):
             scope.report(where, f"{part.input!r} is {inputs[part.input]}: only a number falls into bins")
+    if cache.key is not None and not pipeline.has_candidates:
+        _check_whose(scope, (*path, "key"), keys, cache.key)
     if any(scope.is_broken(*path[:2], stage) for stage in ("hydrate", "hydrate_candidates")):
         return
     for place, view in enumerate(cache.invalidate_on):
@@ -130,4 +133,15 @@ def _check_cache(scope: Scope, path: FilePath, pipeline: Pipeline, cache: Cache)
             scope.report(
                 (*path, "invalidate_on", str(place)),
                 f"view {view!r} is not hydrated by this pipeline: {suggestion(view, pipeline.views)}",
+            )
+
+
+def _check_whose(scope: Scope, path: FilePath, keys: Mapping[str, DType], parts: tuple[KeyPart, ...]) -> None:
+    """Where one row is scored the answer names the request's entity: it is nobody else's."""
+    whole = {part.input for part in parts if part.bin is None}
+    for field in keys:
+        if field not in whole:
+            scope.report(
+                path,
+                f"{field!r} must be in it, and without a bin: the pipeline answers for one entity",
             )

@@ -16,6 +16,7 @@ from feature_store.memory_store import MemoryStore
 from gateway.admit import PredictRequest
 from gateway.batch import Answer
 from gateway.compile import compile_release
+from gateway.kept_answer import Recalled
 from gateway.plan import CompiledRelease
 from gateway.predict import Predictor
 from gateway.shelf import Shelf
@@ -110,8 +111,24 @@ class CompiledApplication:
         return_features: Sequence[str] = (),
     ) -> Answer:
         """Run one request through the eight steps."""
+        answer = await self.ask(
+            pipeline, user_id, timeout_s=timeout_s, inputs=inputs, return_features=return_features
+        )
+        assert isinstance(answer, Answer)
+        return answer
+
+    async def ask(
+        self,
+        pipeline: str,
+        user_id: int = 1,
+        *,
+        timeout_s: float = 1.0,
+        inputs: Mapping[str, pb.Value] | None = None,
+        return_features: Sequence[str] = (),
+    ) -> Answer | Recalled:
+        """Return what one request gets, made now or kept."""
         now_s = self.clock.monotonic_s()
-        answer = await self.predictor.predict(
+        return await self.predictor.predict(
             PredictRequest(
                 pipeline=self.release.pipeline(pipeline),
                 criticality=Criticality.DEFAULT,
@@ -125,8 +142,6 @@ class CompiledApplication:
                 stages=[],
             )
         )
-        assert isinstance(answer, Answer)
-        return answer
 
 
 def compiled_application(directory: Path, clock: ManualClock, pipelines: str = "") -> CompiledApplication:

@@ -140,7 +140,7 @@ class Given:
 
     outcome: str
     age_s: float
-    number: int
+    number: float
     reasons: list[str]
     stages: list[str]
 
@@ -152,7 +152,7 @@ def given(answer: Answer | Recalled) -> Given:
     return Given(
         pb.CacheOutcome.Name(response.provenance.cache).removeprefix("CACHE_OUTCOME_"),
         response.provenance.cache_age_us / 1e6,
-        int(number),
+        float(number),
         [degradation.reason for degradation in response.degradations],
         [stage.stage for stage in response.provenance.stages],
     )

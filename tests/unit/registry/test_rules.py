@@ -588,6 +588,35 @@ def test_scores_of_two_metrics_are_warned_of_where_they_are_used() -> None:
     assert messages == ["retrieve.score is the best of scores by inner_product and l2, which don't compare"]
 
 
+ONE_ROW = """
+  risk:
+    entities: [user]
+    request: {{hour: float32}}
+    hydrate: [user_taste]
+    predict: rater
+    cache: {{fresh: 5s, key: [{key}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "is_right"),
+    [
+        ("user_id", True),
+        ("user_id, {hour: {bin: 6}}", True),
+        ("hour", False),
+        ("{user_id: {bin: 10}}", False),
+    ],
+)
+def test_key_of_a_cache_names_whose_answer_it_is_where_one_row_is_scored(key: str, is_right: bool) -> None:
+    model = "  rater: {repository: models, inputs: {x: [user_taste.mean_rating]}, outputs: {score: y}}\n"
+    text = changed("models:\n", f"models:\n{model}").rstrip("\n") + ONE_ROW.format(key=key)
+
+    found = problems(text)
+
+    assert [problem.path for problem in found] == ([] if is_right else ["pipelines.risk.cache.key"])
+    assert is_right or "'user_id' must be in it, and without a bin" in found[0].message
+
+
 def check(old: str, new: str, path: str, message: str, text: str = MOVIES) -> None:
     """Assert that the change makes a mistake at `path`, that says `message`, on a line that was changed."""
     after = changed(old, new, text)
