@@ -27,7 +27,9 @@ class Outcome(IntEnum):
     REFUSED = 3
     """Answered with an error."""
     EXPIRED = 4
-    """Not answered when its deadline passed; the generator gave it up."""
+    """Not answered at all until long after its deadline; the generator gave it up."""
+    LATE = 5
+    """Answered, but after its deadline."""
 
 
 STEP_S = 0.1
@@ -100,14 +102,15 @@ class Outcomes:
         ]
 
     def _summary(self, phase: Phase, within: NDArray[np.bool_], lanes: Sequence[str]) -> dict[str, Any]:
-        answered = within & np.isin(self.outcome, (Outcome.GOOD, Outcome.DEGRADED))
+        in_time = within & np.isin(self.outcome, (Outcome.GOOD, Outcome.DEGRADED))
+        answered = in_time | (within & (self.outcome == Outcome.LATE))
         latencies_us = self.latency_s[answered] * 1e6
         counts = self._counts(within)
         return {
             "seconds": phase.seconds,
             **counts,
             "offered_per_s": counts["offered"] / phase.seconds,
-            "goodput_per_s": float(answered.sum()) / phase.seconds,
+            "goodput_per_s": float(in_time.sum()) / phase.seconds,
             "p50_us": _percentile(latencies_us, 50),
             "p99_us": _percentile(latencies_us, 99),
             "refused_p50_us": _percentile(

@@ -78,6 +78,7 @@ class Bench:
         entities = options.entities
         self.workload = Workload(entities=entities, clusters=max(1, entities // 100))
         self._stack = ExitStack()
+        self._gateways = 0
         self._made: dict[Callable[[Bench], Any], Any] = {}
         work.mkdir(parents=True, exist_ok=True)
 
@@ -138,7 +139,9 @@ class Bench:
         anywhere = "127.0.0.1:0"
         command = application.forebay("serve", "--app", APP, "--bind", anywhere, "--admin", anywhere)
         command += ["--processes", str(processes)]
-        with Server(command, application.directory, self.work / "gateway.log", settings) as server:
+        self._gateways += 1
+        log = self.work / f"gateway-{self._gateways}.log"
+        with Server(command, application.directory, log, settings) as server:
             addresses = dict(word.split("=", 1) for word in server.line.split()[1:])
             pids = (*server.pids, application.store.pid)
             yield Target(addresses["gateway"], pids, addresses["admin"])

@@ -1,5 +1,6 @@
 """The open loop: a process of its own that makes calls when they are due, whether or not earlier ones have
-been answered, gives each up at its deadline, and reports what became of them as one JSON object. By hand:
+been answered, waits on for a while after their deadlines, so that what comes late is seen, and reports what
+became of them as one JSON object. By hand:
 `python -m benchmarks.open_load --phase SECONDS:RATE --address HOST:PORT --path METHOD --requests FILE`.
 """
 
@@ -27,7 +28,8 @@ from benchmarks.h2 import Connection, HeaderBlocks, header_blocks
 from benchmarks.load import account, read_requests
 
 _PREFIX_BYTES = 5
-_END_WAIT_S = 0.5
+_PATIENCE = 2.5
+"""After so many times its deadline a call that hasn't ended is given up."""
 _CRITICALITY = "forebay-criticality"
 
 Ended = Callable[[int, bool, bytes], None]
@@ -120,7 +122,8 @@ class OpenLoop:
         self._start_s = time.perf_counter()
         place, count = 0, len(self._due_s)
         end_s = sum(phase.seconds for phase in self._schedule.phases)
-        while (now_s := time.perf_counter() - self._start_s) < end_s + self._timeout_s + _END_WAIT_S:
+        while True:
+            now_s = time.perf_counter() - self._start_s
             self._give_up(now_s)
             while place < count and self._due_s[place] <= now_s:
                 self._waiting[self._lane[place]].append(place)
@@ -152,13 +155,13 @@ class OpenLoop:
             self._expiring.append((number, line, stream))
 
     def _give_up(self, now_s: float) -> None:
-        latest_due_s = now_s - self._timeout_s
+        latest_due_s = now_s - self._timeout_s * _PATIENCE
         expiring = self._expiring
         while expiring and self._due_s[expiring[0][0]] <= latest_due_s:
             _, line, stream = expiring.popleft()
             line.give_up(stream)
         for waiting in self._waiting:
-            while waiting and self._due_s[waiting[0]] <= latest_due_s:
+            while waiting and self._due_s[waiting[0]] <= now_s - self._timeout_s:
                 waiting.popleft()
 
     def _ended(self, number: int, ok: bool, answer: bytes) -> None:
@@ -167,7 +170,7 @@ class OpenLoop:
         if not ok:
             self._outcome[number] = Outcome.REFUSED
         elif latency_s > self._timeout_s:
-            self._outcome[number] = Outcome.EXPIRED
+            self._outcome[number] = Outcome.LATE
         elif self._inspects and PredictResponse.FromString(_message(answer)).degradations:
             self._outcome[number] = Outcome.DEGRADED
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from benchmarks.admin import Ended
 from benchmarks.bench import Bench, MeasurementFailed
 from benchmarks.overload import BUDGET_S, Overload, Overloaded
 from benchmarks.pairs import Figure, Pair, Sample, ratio_figure
@@ -30,7 +31,7 @@ def late_ratio(bench: Bench) -> Figure:
 
 
 def admitted_p99(bench: Bench) -> Figure:
-    """The p99 of those that were answered over the budget, at the worst of the factors and windows."""
+    """The p99 of the answers, the late ones too, over the budget, at the worst of the factors and windows."""
     p99_us = [window["p99_us"] for factor in FACTORS for window in _at(bench, factor).windows]
     if None in p99_us:
         raise MeasurementFailed("nobody was answered for a whole window")
@@ -63,6 +64,12 @@ def _at(bench: Bench, factor: float) -> Overloaded:
     return found
 
 
+def _admitted_failed(server: Ended) -> float:
+    """Return the share of calls, of those not refused at once, that ended without an answer."""
+    admitted = sum(server.by_status.values()) - server.by_status.get("RESOURCE_EXHAUSTED", 0)
+    return 1.0 - server.answered / max(admitted, 1)
+
+
 def _late(found: Overloaded) -> float:
     if not found.server.answered:
         raise MeasurementFailed("the server answered nothing")
@@ -81,6 +88,7 @@ def _facts(found: Overloaded) -> dict[str, Any]:
         "recovery_s": found.recovery_s,
         "server_by_status": found.server.by_status,
         "late": found.server.late,
+        "admitted_failed_ratio": _admitted_failed(found.server),
         "client_cpu_ratio": found.report["client_cpu_ratio"],
         "watched_cpu_ratio": found.report["watched_cpu_ratio"],
         "timeline": found.report["timeline"],

@@ -22,6 +22,7 @@ _TIMEOUT_S = 0.25
 """What callers allow; the pipeline's budget of 0.1 s is what it has to keep."""
 _LOAD = 0.4
 _FULL_QUALITY = 0.999
+_TOO_LATE = ("late", "expired", "unsent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ class Paused:
     def counts(self) -> dict[str, int]:
         """Calls by what became of them."""
         (phase,) = self.report["phases"]
-        return {name: phase[name] for name in ("offered", "good", "degraded", "refused", "expired", "unsent")}
+        return {name: phase[name] for name in ("offered", "good", "degraded", "refused", *_TOO_LATE)}
 
 
 def late_share(bench: Bench) -> Figure:
     """The share of calls that had no answer in time."""
     found = bench.once(_paused)
-    late = found.counts["expired"] + found.counts["unsent"]
+    late = sum(found.counts[name] for name in _TOO_LATE)
     return Figure(late / found.counts["offered"], "calls", late, facts=_facts(found))
 
 

@@ -39,6 +39,7 @@ def test_only_answers_in_time_count_as_goodput_when_a_phase_is_summed_up() -> No
         (0.4, Outcome.EXPIRED, nan),
         (1.5, Outcome.GOOD, 0.020),
         (1.6, Outcome.UNSENT, nan),
+        (1.7, Outcome.LATE, 0.150),
     ).phases(["critical", "default"])
     assert first["offered_per_s"] == 4
     assert first["goodput_per_s"] == 2
@@ -46,7 +47,9 @@ def test_only_answers_in_time_count_as_goodput_when_a_phase_is_summed_up() -> No
     assert first["refused_p50_us"] == pytest.approx(1_000)
     assert first["lanes"]["critical"]["good"] == 1
     assert first["lanes"]["default"]["offered"] == 2
-    assert (second["offered"], second["good"], second["unsent"]) == (2, 1, 1)
+    assert (second["offered"], second["good"], second["unsent"], second["late"]) == (3, 1, 1, 1)
+    assert second["goodput_per_s"] == 1
+    assert second["p99_us"] > 140_000  # late answers are answers
 
 
 def test_a_call_doesnt_count_as_sent_when_the_generator_was_slow() -> None:
