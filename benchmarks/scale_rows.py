@@ -16,7 +16,10 @@ _CONNECTIONS = 16
 
 
 def two_process_cpu(bench: Bench) -> Figure:
-    """The gateway's CPU per call with two processes over that with one, each with the same callers."""
+    """The gateway's CPU per call with two processes over that with one, each with the same callers.
+
+    Beside it is noted what two processes cost with the callers of one: batches are smaller then.
+    """
     load = predict_load(bench, bench.gateway, PIPELINE, bench.workload.neighbours)
     with bench.serving(processes=2) as two:
         pairs = interleaved(
@@ -25,7 +28,8 @@ def two_process_cpu(bench: Bench) -> Figure:
             bench.options.repeats,
             bench.tick,
         )
-    return ratio_figure(pairs, "us")
+        same_callers = _cpu_per_call(bench, two, load, _CALLERS)
+    return ratio_figure(pairs, "us", {"two_processes_same_callers_in_all": same_callers})
 
 
 def _cpu_per_call(bench: Bench, target: Target, load: Load, concurrency: int) -> Sample:

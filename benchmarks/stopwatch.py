@@ -26,13 +26,11 @@ class Stopwatch:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the block as `name`."""
-        self._switch()
-        self._open.append(name)
+        self._enter(name)
         try:
             yield
         finally:
-            self._switch()
-            self._open.pop()
+            self._leave()
 
     def wrap(self, owner: Any, name: str, part: str) -> None:
         """Count a function or method, which `owner` has under `name`, as `part` from now on.
@@ -44,16 +42,22 @@ class Stopwatch:
 
             @functools.wraps(wrapped)
             async def timed_coroutine(*arguments: Any, **options: Any) -> Any:
-                with self.part(part):
+                self._enter(part)
+                try:
                     return await wrapped(*arguments, **options)
+                finally:
+                    self._leave()
 
             setattr(owner, name, timed_coroutine)
             return
 
         @functools.wraps(wrapped)
         def timed(*arguments: Any, **options: Any) -> Any:
-            with self.part(part):
+            self._enter(part)
+            try:
                 return wrapped(*arguments, **options)
+            finally:
+                self._leave()
 
         setattr(owner, name, timed)
 
@@ -61,8 +65,14 @@ class Stopwatch:
         """Forget what was counted."""
         self.seconds.clear()
 
-    def _switch(self) -> None:
+    def _enter(self, name: str) -> None:
         now_s = self._clock()
         if self._open:
             self.seconds[self._open[-1]] += now_s - self._since_s
+        self._open.append(name)
+        self._since_s = now_s
+
+    def _leave(self) -> None:
+        now_s = self._clock()
+        self.seconds[self._open.pop()] += now_s - self._since_s
         self._since_s = now_s

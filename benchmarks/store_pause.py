@@ -22,6 +22,7 @@ _TIMEOUT_S = 0.25
 """What callers allow; the pipeline's budget of 0.1 s is what it has to keep."""
 _LOAD = 0.4
 _FULL_QUALITY = 0.999
+_STEPS_A_LINE = 5
 _TOO_LATE = ("late", "expired", "unsent")
 
 
@@ -75,9 +76,28 @@ def _paused(bench: Bench) -> Paused:
         pause.join()
     began_at_s = report["began_at_s"]
     found = Paused(pause.from_s - began_at_s, pause.until_s - began_at_s, report)
+    (bench.work.parent / "redis_pause.txt").write_text(transcript(found))
     if found.counts["good"] == found.counts["offered"]:
         raise MeasurementFailed(f"the pause left no trace: {found.counts}")
     return found
+
+
+def transcript(found: Paused) -> str:
+    """Return what callers saw, half a second a line."""
+    kinds = ("offered", "good", "degraded", "refused", *_TOO_LATE)
+    lines = [" ".join(f"{name:>9}" for name in ("second", *kinds))]
+    timeline = found.report["timeline"]
+    for first in range(0, len(timeline), _STEPS_A_LINE):
+        steps = timeline[first : first + _STEPS_A_LINE]
+        start_s, end_s = steps[0]["start_s"], steps[-1]["start_s"] + STEP_S
+        counts = [sum(step[kind] for step in steps) for kind in kinds]
+        note = "".join(
+            f"  <- {what} at {at_s:.2f} s"
+            for what, at_s in (("the store stops", found.from_s), ("it goes on", found.until_s))
+            if start_s <= at_s < end_s
+        )
+        lines.append(" ".join([f"{start_s:9.1f}", *[f"{count:9d}" for count in counts]]) + note)
+    return "\n".join([*lines, ""])
 
 
 class _Pause(threading.Thread):
