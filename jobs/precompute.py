@@ -4,7 +4,7 @@ beside the live one, and publishes it in a release. If anything fails, what is l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -157,9 +157,10 @@ class Precompute:
         offload = Offload(
             self.clock, threads=settings.offload_threads, inline_below_s=settings.inline_below_s
         )
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             stack.callback(offload.close)
             predictor = Predictor(store, offload, self.clock)
+            stack.push_async_callback(predictor.aclose)
             maker = Beforehand(
                 predictor,
                 compiled,
