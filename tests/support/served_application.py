@@ -60,8 +60,11 @@ def prepare(directory: Path, redis_url: str, file: Path, indexes: tuple[str, ...
 
 
 @contextmanager
-def served(directory: Path, redis_url: str, app: str, *flags: str) -> Iterator[ServedApplication]:
-    """Serve an application until the end of the block; then SIGTERM, and an exit code of 0."""
+def served(
+    directory: Path, redis_url: str, app: str, *flags: str, ends_with: int = 0
+) -> Iterator[ServedApplication]:
+    """Serve an application until the end of the block; then SIGTERM, and an exit code of 0, or of what the
+    block has done to the process."""
     log = directory / "serve.log"
     with log.open("a") as errors:
         process = subprocess.Popen(
@@ -86,4 +89,4 @@ def served(directory: Path, redis_url: str, app: str, *flags: str) -> Iterator[S
         process.send_signal(signal.SIGTERM)
         code = process.wait(START_S)
         process.stdout.close()
-    assert code == 0, log.read_text()
+    assert code == ends_with, log.read_text()

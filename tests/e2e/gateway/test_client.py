@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import forebay
 import pytest
@@ -15,7 +16,7 @@ from tests.support.either_client import (
     synchronous,
     synchronous_stream,
 )
-from tests.support.served_application import ServedApplication
+from tests.support.served_application import ServedApplication, served
 from tests.support.worker_process import working
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -87,3 +88,26 @@ async def test_another_server_answers_when_one_is_gone(tiny: ServedApplication, 
     async with opened(f"127.0.0.1:1,{tiny.gateway}", hedge_after_s=0.05) as ask:
         for user in USERS:
             assert len(await ask("predict", "items_for_user", user_id=user, top=2)) == 2
+
+
+@either
+async def test_no_read_fails_when_one_of_two_servers_is_killed(
+    tiny: ServedApplication, opened: Opening
+) -> None:
+    with served(tiny.directory, tiny.redis_url, tiny.app, ends_with=-signal.SIGKILL) as doomed:
+        async with opened([tiny.gateway, doomed.gateway]) as ask:
+            killed = asyncio.Event()
+
+            async def work(user: int) -> int:
+                after_count = 0
+                while after_count < 20:
+                    assert len(await ask("predict", "items_for_user", user_id=user, top=2)) == 2
+                    await ask("features", ["user_profile.age"], user_id=[user])
+                    after_count += killed.is_set()
+                return after_count
+
+            workers = [asyncio.create_task(work(user)) for user in range(2, 10)]
+            await asyncio.sleep(0.5)
+            doomed.process.kill()
+            killed.set()
+            assert sum(await asyncio.gather(*workers)) == 8 * 20
