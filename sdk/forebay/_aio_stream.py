@@ -35,8 +35,11 @@ class PredictStream:
         self._metadata = metadata
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(slots(max_pending))
-        self._outgoing: asyncio.Queue[tuple[str, pb.PredictRequest, Deadline] | None] = asyncio.Queue()
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._outgoing: dict[
+            str, tuple[pb.PredictRequest, Deadline]
+        ] = {}  # those waiting that aren't sent yet
+        self._to_send = asyncio.Event()
         self._asked_count = 0
         self._half_closed = False
         self._settled = asyncio.Event()
@@ -80,7 +83,7 @@ class PredictStream:
     async def close(self) -> None:
         """Take no more requests, wait for the answers that are outstanding, and end the stream."""
         self._half_closed = True
-        self._outgoing.put_nowait(None)
+        self._to_send.set()
         await self._settled.wait()
         await asyncio.wait(self._tasks, timeout=CLOSE_S)
         await self._stop()
@@ -113,30 +116,39 @@ class PredictStream:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = future
         self._settled.clear()
-        self._outgoing.put_nowait((request_id, request, deadline))
+        self._outgoing[request_id] = (request, deadline)
+        self._to_send.set()
         try:
             return await future
         finally:
             # Whose caller has gone is not answered any more: a late answer finds nobody.
             self._waiting.pop(request_id, None)
+            self._outgoing.pop(request_id, None)
             if not self._waiting:
                 self._settled.set()
 
     async def _write(self) -> None:
         """Alone writes: gRPC takes one message at a time, and a cancelled write ends the stream."""
         try:
-            while (asked := await self._outgoing.get()) is not None:
-                request_id, request, deadline = asked
-                left_us = round(deadline.remaining_s(time.monotonic()) * 1_000_000)
-                if request_id in self._waiting and left_us > 0:
-                    message = pb.StreamPredictRequest(
-                        request_id=request_id, request=request, timeout_us=left_us
-                    )
-                    await self._call.write(message)
+            while True:
+                # Cleared first: what is set while a message is written is seen by the wait below.
+                self._to_send.clear()
+                while self._outgoing:
+                    await self._call.write(self._next_message())
+                if self._half_closed or self._end is not None:
+                    break
+                await self._to_send.wait()
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The stream has ended; the reader says why.
             return
+
+    def _next_message(self) -> pb.StreamPredictRequest:
+        """What is sent, with the time that is left of its deadline."""
+        request_id = next(iter(self._outgoing))
+        request, deadline = self._outgoing.pop(request_id)
+        left_us = round(deadline.remaining_s(time.monotonic()) * 1_000_000)
+        return pb.StreamPredictRequest(request_id=request_id, request=request, timeout_us=max(1, left_us))
 
     async def _read(self) -> None:
         end: Error = Unavailable(STREAM_ENDED)
@@ -157,7 +169,7 @@ class PredictStream:
 
     def _finish(self, end: Error) -> None:
         self._end = end
-        self._outgoing.put_nowait(None)
+        self._to_send.set()
         for request_id in list(self._waiting):
             self._settle(request_id, copy(end))
 
@@ -173,6 +185,6 @@ class PredictStream:
 
     async def _stop(self) -> None:
         self._half_closed = True
-        self._outgoing.put_nowait(None)
+        self._to_send.set()
         self._call.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

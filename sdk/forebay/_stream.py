@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from copy import copy
@@ -45,8 +44,8 @@ class PredictStream:
         self._to_send = threading.Condition(self._lock)
         self._to_expire = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
-        self._outgoing: deque[_Asked] = deque()
         self._waiting: dict[str, _Asked] = {}
+        self._outgoing: dict[str, _Asked] = {}  # those waiting that aren't sent yet
         self._deadlines: list[tuple[Deadline, str]] = []  # a heap; those answered stay until their time
         self._asked_count = 0
         self._end: Error | None = None
@@ -119,7 +118,7 @@ class PredictStream:
             self._asked_count += 1
             asked = _Asked(str(self._asked_count), request, deadline)
             self._waiting[asked.request_id] = asked
-            self._outgoing.append(asked)
+            self._outgoing[asked.request_id] = asked
             self._to_send.notify()
             self._watch_deadline(asked)
         return asked.future
@@ -140,7 +139,7 @@ class PredictStream:
                 self._to_send.wait_for(lambda: self._outgoing or self._half_closed or self._end)
                 if self._end or not self._outgoing:
                     return
-                asked = self._outgoing.popleft()
+                asked = self._outgoing.pop(next(iter(self._outgoing)))
             message = asked.message(time.monotonic())
             if message is not None:
                 yield message
@@ -152,6 +151,10 @@ class PredictStream:
                 self._settle(message.request_id, _requests.streamed(message))
         except grpc.RpcError as error:
             end = error_of(error.code(), error.details(), error.trailing_metadata())
+        finally:
+            self._finish(end)
+
+    def _finish(self, end: Error) -> None:
         with self._lock:
             self._end = end
             left = list(self._waiting)
@@ -184,6 +187,7 @@ class PredictStream:
         """Tell who waits; nobody does when its deadline was first."""
         with self._lock:
             asked = self._waiting.pop(request_id, None)
+            self._outgoing.pop(request_id, None)
             if not self._waiting:
                 self._settled.notify_all()
         if asked is None:

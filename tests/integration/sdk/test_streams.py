@@ -261,6 +261,27 @@ async def test_deadlines_of_the_answered_are_not_kept_for_good(monkeypatch: pyte
         assert await asyncio.to_thread(run, address) <= 13
 
 
+async def test_nothing_is_kept_of_requests_that_could_not_be_sent_in_time() -> None:
+    big = "x" * 900_000  # HTTP/2's windows are soon full
+
+    def sync(address: str) -> tuple[int, int]:
+        with forebay.Client(address) as client, client.stream(max_pending=4) as stream:
+            for _ in range(8):
+                futures = [stream.predict("p", note=big, timeout_s=0.05) for _ in range(4)]
+                assert all(isinstance(each.exception(), forebay.DeadlineExceeded) for each in futures)
+            return len(stream._outgoing), len(stream._waiting)
+
+    async with scripted() as (servicer, address):
+        servicer.released.clear()
+        assert await asyncio.to_thread(sync, address) == (0, 0)
+        async with forebay.aio.Client(address) as client, client.stream(max_pending=4) as stream:
+            for _ in range(8):
+                requests = (stream.predict("p", note=big, timeout_s=0.05) for _ in range(4))
+                found = await asyncio.gather(*requests, return_exceptions=True)
+                assert [type(each) for each in found] == [forebay.DeadlineExceeded] * 4
+            assert (len(stream._outgoing), len(stream._waiting)) == (0, 0)
+
+
 async def test_stream_may_be_closed_by_a_callback_of_its_own() -> None:
     def run(address: str) -> tuple[int, Any]:
         with forebay.Client(address, timeout_s=LONG_S) as client:
