@@ -34,6 +34,8 @@ from forebay.types import Outcome
 from forebay.v1.features_pb2 import DescribeViewRequest
 from forebay.v1.prediction_pb2 import SubmitPredictionRequest
 
+__all__ = ["Client", "PredictStream"]
+
 
 class Client:
     """A connection to a gateway, used in the event loop in which it was made.

@@ -198,6 +198,23 @@ async def test_row_is_written_with_the_views_types(call: Calling) -> None:
     assert written.features[0].values.dtype == values_pb2.DTYPE_FLOAT32
 
 
+async def test_write_and_what_it_looks_up_share_one_deadline(call: Calling) -> None:
+    given_s: list[float] = []
+
+    class Slow(ScriptedFeatures):
+        async def DescribeView(self, request: Any, call: Call) -> Any:  # noqa: N802
+            await asyncio.sleep(0.3)
+            return await super().DescribeView(request, call)
+
+        async def WriteFeatures(self, request: Any, call: Call) -> Any:  # noqa: N802
+            given_s.append(call.deadline.at_s - call.started_s)
+            return await super().WriteFeatures(request, call)
+
+    async with serving((FEATURES, Slow(view=taste(("mean_rating", "float32"))))) as address:
+        await call(address, "write", "user_taste", user_id=[42], mean_rating=[4], timeout_s=3.0)
+    assert given_s[0] <= 2.7 * 1.03
+
+
 async def test_view_is_described_once_and_again_after_a_refusal() -> None:
     servicer = ScriptedFeatures(view=taste(("mean_rating", "float32")))
 
@@ -276,3 +293,6 @@ def test_methods_take_the_same_arguments_in_both_clients() -> None:
         }
 
     assert signatures(forebay.Client) == signatures(forebay.aio.Client)
+    assert signatures(forebay.PredictStream) == signatures(forebay.aio.PredictStream)
+    made = [inspect.signature(kind).parameters for kind in (forebay.Client, forebay.aio.Client)]
+    assert [str(each) for each in made[0].values()] == [str(each) for each in made[1].values()]
