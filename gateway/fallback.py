@@ -19,7 +19,7 @@ NOT_FOUND = "NOT_FOUND"
 """Why a row is missing, where the store was asked for it and has none."""
 
 _NEVER_US = np.iinfo(np.int64).max
-_REPLACED = (Status.NULL, Status.DEFAULTED)
+_NULL, _DEFAULTED = np.uint8(Status.NULL), np.uint8(Status.DEFAULTED)
 
 
 def settle(
@@ -72,9 +72,11 @@ def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str
     """Return which rows fall short, each for one reason: no row or no value, too old, unreadable."""
     statuses = block.row_statuses
     absent = statuses == Status.NOT_FOUND
-    if block.has_nulls:
+    present = statuses == Status.PRESENT
+    if block.has_nulls and present.any():  # where no row is there, as without the store, no value is either
         for feature in view.features:
-            absent = absent | (np.isin(block.statuses(feature), _REPLACED) & (statuses == Status.PRESENT))
+            of_feature = block.statuses(feature)
+            absent = absent | (((of_feature == _NULL) | (of_feature == _DEFAULTED)) & present)
     return {
         missing: absent,
         "STALE": statuses == Status.STALE,
