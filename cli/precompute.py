@@ -14,11 +14,13 @@ from cli.options import json_option, target_options, target_settings
 from cli.progress import ProgressDisplay
 from cli.target import Target, open_target, require_applied, who
 from feature_store.redis_store import RedisStore
-from jobs.precompute import Precompute, PrecomputeOptions, PrecomputeOutcome
+from jobs.precompute import Precompute, PrecomputeOutcome
 from jobs.precomputed_state import PrecomputedState, precomputed_states
 from jobs.precomputed_versions import PrecomputedVersions, check_known
+from registry.precomputed import PrecomputedFor
 from runtime.settings import Settings
 
+DEFAULT_TOP = 10_000
 _SHOWN_FAILURES = 3
 _ACTIONS = ("status", "rollback", "drop")
 
@@ -29,9 +31,7 @@ _ACTIONS = ("status", "rollback", "drop")
 @click.option(
     "--top",
     type=click.IntRange(1, 10_000_000),
-    default=10_000,
-    show_default=True,
-    help="How many rows of the ranking are taken.",
+    help="How many rows of the ranking are taken. Default: 10000.",
 )
 @click.option(
     "--combinations",
@@ -66,7 +66,7 @@ _ACTIONS = ("status", "rollback", "drop")
 def precompute(
     pipeline: str | None,
     sql: str | None,
-    top: int,
+    top: int | None,
     combinations: tuple[str, ...],
     bins: tuple[str, ...],
     rows: int | None,
@@ -83,14 +83,17 @@ def precompute(
 
     What to make: for the entities that --by ranks, the first --top of them; for values of other inputs, or of
     key fields, that --combinations lists; for both, every combination. An input that neither names has its
-    default. The pipeline says `precomputed: first` (such answers are given instead of computing) or
-    `fallback` (where computing fails, if `degrade.predict` lists precomputed).
+    default. With none of these options, what is live is made again.
+
+    The pipeline says `precomputed: first` (such answers are given instead of computing) or `fallback` (where
+    computing fails, if `degrade.predict` lists precomputed).
 
     \b
       forebay precompute movies_for_user --top 10000 \\
           --by "select user_id from ratings group by 1 order by count(*) desc"
       forebay precompute movies_for_user --combinations hour=0,6,12,18 --bin hour=6 \\
           --by "select user_id from ratings group by 1 order by count(*) desc"
+      forebay precompute movies_for_user               # again, after a refresh
       forebay precompute --status                      # coverage and age, of every pipeline
       forebay precompute movies_for_user --drop
 
@@ -99,7 +102,7 @@ def precompute(
     """
     settings = target_settings(app, redis_url, artifacts)
     chosen = [name for name, given in zip(_ACTIONS, (status, rollback, drop), strict=True) if given]
-    given = [sql, combinations, bins, rows, features]
+    given = [sql, top, combinations, bins, rows, features]
     if len(chosen) > 1 or (chosen and any(given)):
         raise click.UsageError("--status, --rollback and --drop stand alone")
     if status:
@@ -112,15 +115,15 @@ def precompute(
     elif drop:
         _drop(settings, pipeline, as_json)
     else:
-        if not sql and not combinations:
+        if any(given) and not sql and not combinations:
             raise click.UsageError(
                 "say for which entities: --by SQL, --combinations INPUT=VALUE,..., or both"
             )
-        options = PrecomputeOptions(sql or "", top, combinations, bins, rows, features, who())
-        _run(settings, pipeline, options, as_json)
+        options = PrecomputedFor(sql or "", top or DEFAULT_TOP, combinations, bins, rows, features)
+        _run(settings, pipeline, options if any(given) else None, as_json)
 
 
-def _run(settings: Settings, pipeline: str, options: PrecomputeOptions, as_json: bool) -> None:
+def _run(settings: Settings, pipeline: str, options: PrecomputedFor | None, as_json: bool) -> None:
     with ProgressDisplay() as display:
 
         async def made() -> PrecomputeOutcome:

@@ -3,7 +3,7 @@ beside the live one, and publishes it in a release. If anything fails, what is l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,30 +27,11 @@ from jobs.ranking import Ranking, ranked
 from jobs.refused import Refused
 from jobs.sources import Sources
 from registry.plan import Plan
-from registry.precomputed import PrecomputedRelease, column_types, input_types, steps_digest
+from registry.precomputed import PrecomputedFor, PrecomputedRelease, column_types, input_types, steps_digest
 from registry.release import Release
 from runtime.clock import Clock
 from runtime.offload import Offload
 from runtime.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class PrecomputeOptions:
-    """What to precompute.
-
-    `sql`: a ranking of the entities, of which the first `top` are taken. `combinations`: values of further
-    inputs, as `hour=0,6,12,18`; `bins`: widths, as `hour=6`. `rows`: how many each answer ranks, the
-    pipeline's own `select.top` where None. `features`: returned with the answers. `who` is noted in the
-    release.
-    """
-
-    sql: str = ""
-    top: int = 10_000
-    combinations: Sequence[str] = ()
-    bins: Sequence[str] = ()
-    rows: int | None = None
-    features: Sequence[str] = ()
-    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +55,9 @@ class Precompute:
     clock: Clock
     progress: Progress
 
-    async def run(self, pipeline: str, options: PrecomputeOptions) -> PrecomputeOutcome:
-        """Make, store and publish the answers; return what was done.
+    async def run(self, pipeline: str, options: PrecomputedFor | None = None) -> PrecomputeOutcome:
+        """Make, store and publish the answers; return what was done. Without options those that are live are
+        made again.
 
         Raises: NotFound for an unknown pipeline; InvalidRequest for options that don't fit it; Refused by a
         rule: a pipeline that gives no precomputed answers, a ranking without rows, a store too small;
@@ -86,6 +68,7 @@ class Precompute:
         """
         plan, live = await self._live()
         _check_allowed(plan, pipeline)
+        options = options or _as_before(live, pipeline)
         started_us = self.clock.now_us()
         compiled = await in_thread(self._compiled, plan, live, pipeline)
         _check_answers(compiled, options)
@@ -100,7 +83,7 @@ class Precompute:
             log.note({"answers": _summary(tally)}, rows=tally.answers)
             entry = _entry(plan, live, compiled, inputs, version, tally, options)
             entry = replace(entry, as_of_us=started_us, batch=batch.id)
-            release = await self._published(pipeline, entry, options)
+            release = await self._published(pipeline, entry)
         except BaseException as error:
             await self._discard(pipeline, version)
             await log.failed(error)
@@ -129,7 +112,7 @@ class Precompute:
         return compile_release(replace(plan, application=narrow), live, shelf).pipeline(name)
 
     def _wanted(
-        self, plan: Plan, compiled: CompiledPipeline, options: PrecomputeOptions
+        self, plan: Plan, compiled: CompiledPipeline, options: PrecomputedFor
     ) -> tuple[Ranking, Wanted]:
         """Run the ranking, and combine it with the other inputs' values."""
         schema = compiled.inputs
@@ -150,7 +133,7 @@ class Precompute:
         return lambda count: self.progress(f"pipeline {pipeline}", "rank", count, 0)
 
     async def _made(
-        self, compiled: CompiledPipeline, inputs: Wanted, version: int, options: PrecomputeOptions
+        self, compiled: CompiledPipeline, inputs: Wanted, version: int, options: PrecomputedFor
     ) -> Tally:
         """Make and store the version's answers. Raises: NotUsable where there is not one."""
         settings, store = self.settings.gateway, self.versions.store
@@ -186,9 +169,7 @@ class Precompute:
             )
         return tally
 
-    async def _published(
-        self, pipeline: str, entry: PrecomputedRelease, options: PrecomputeOptions
-    ) -> Release:
+    async def _published(self, pipeline: str, entry: PrecomputedRelease) -> Release:
         def change(release: Release) -> Release:
             live = release.precomputed.get(pipeline)
             if live is not None and live.version > entry.version:
@@ -198,7 +179,7 @@ class Precompute:
             return release.with_precomputed(pipeline, entry)
 
         why = f"precompute {entry.batch}: {entry.count:,} answers of {pipeline}"
-        return await self.versions.registry.publish(change, who=options.who, why=why)
+        return await self.versions.registry.publish(change, who=self.versions.who, why=why)
 
     async def _discard(self, pipeline: str, version: int) -> None:
         """Remove a version that failed.
@@ -230,7 +211,19 @@ def _check_allowed(plan: Plan, pipeline: str) -> None:
         )
 
 
-def _check_answers(compiled: CompiledPipeline, options: PrecomputeOptions) -> None:
+def _as_before(live: Release, pipeline: str) -> PrecomputedFor:
+    """Return what the live answers were made for. Raises: InvalidRequest where there are none."""
+    entry = live.precomputed.get(pipeline)
+    if entry is None or entry.made_for == PrecomputedFor():
+        raise InvalidRequest(
+            f"nothing is precomputed for pipeline {pipeline} that could be made again: say for which "
+            "entities, --by SQL, --combinations INPUT=VALUE,..., or both",
+            field="by",
+        )
+    return entry.made_for
+
+
+def _check_answers(compiled: CompiledPipeline, options: PrecomputedFor) -> None:
     """Raises: InvalidRequest for rows of a pipeline that ranks none, or a feature that it doesn't read."""
     if options.rows is not None and compiled.candidates is None:
         raise InvalidRequest(f"rows: pipeline {compiled.name} answers one row", field="rows")
@@ -243,7 +236,7 @@ def _check_answers(compiled: CompiledPipeline, options: PrecomputeOptions) -> No
             )
 
 
-def _top(compiled: CompiledPipeline, options: PrecomputeOptions) -> int:
+def _top(compiled: CompiledPipeline, options: PrecomputedFor) -> int:
     """Return how many rows an answer ranks; 0 where it is one row without a rank."""
     return 0 if compiled.candidates is None else options.rows or compiled.select.top or 0
 
@@ -255,7 +248,7 @@ def _entry(
     inputs: Wanted,
     version: int,
     tally: Tally,
-    options: PrecomputeOptions,
+    options: PrecomputedFor,
 ) -> PrecomputedRelease:
     declared = plan.application.pipelines[compiled.name]
     return PrecomputedRelease(
@@ -270,10 +263,11 @@ def _entry(
         inputs=input_types(plan.application, declared),
         columns=column_types(plan.application, declared),
         steps=steps_digest(declared),
+        made_for=options,
     )
 
 
-def _source(options: PrecomputeOptions) -> str:
+def _source(options: PrecomputedFor) -> str:
     return "; ".join([*([options.sql] if options.sql else []), *options.combinations])
 
 

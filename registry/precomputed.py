@@ -26,6 +26,23 @@ class PrecomputedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class PrecomputedFor:
+    """What answers were asked for, as it was written, so that they can be made again.
+
+    `sql`: a ranking of the entities, of which the first `top` are taken. `combinations`: values of further
+    inputs, as `hour=0,6,12,18`; `bins`: widths, as `hour=6`. `rows`: how many each answer ranks, the
+    pipeline's own `select.top` where None. `features`: returned with the answers.
+    """
+
+    sql: str = ""
+    top: int = 10_000
+    combinations: tuple[str, ...] = ()
+    bins: tuple[str, ...] = ()
+    rows: int | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PrecomputedRelease:
     """The live precomputed answers of a pipeline.
 
@@ -49,6 +66,7 @@ class PrecomputedRelease:
     inputs: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     steps: str = ""
+    made_for: PrecomputedFor = PrecomputedFor()
     batch: str = ""
 
 

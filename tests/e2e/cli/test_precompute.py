@@ -106,6 +106,14 @@ def test_new_version_replaces_the_last_and_the_one_before_that_goes(run: Command
     assert run("precompute", "first_items", "--rollback").returncode == 1
 
 
+def test_what_is_live_is_made_again_when_nothing_else_is_said(run: Commands) -> None:
+    options = ("--by", BY_AGE, "--top", "4", "--combinations", "hour=0,6", "--rows", "7")
+    first = json.loads(run("precompute", "first_items", *options, "--json").stdout)
+    again = json.loads(run("precompute", "first_items", "--json").stdout)
+    assert again["version"] == first["version"] + 1
+    assert [again[name] for name in ("answers", "entities", "rows")] == [8, 4, 7]
+
+
 def test_dropped_answers_are_gone_from_the_store_and_the_release(run: Commands) -> None:
     run("precompute", "first_items", "--by", BY_AGE)
     ended = run("precompute", "first_items", "--drop", "--json")
@@ -149,7 +157,8 @@ def test_answers_that_their_data_does_not_allow_are_left_out(run: Commands) -> N
         (["nothing", "--by", BY_AGE], 2, "tiny has no pipeline 'nothing'; its pipelines: items_for_user"),
         (["items_for_user", "--by", BY_AGE], 3, "declare `precomputed: first`"),
         (["first_rated", "--by", BY_AGE], 3, "candidates from the request"),
-        (["first_items"], 2, "say for which entities"),
+        (["first_items"], 2, "nothing is precomputed for pipeline first_items that could be made again"),
+        (["first_items", "--top", "5"], 2, "say for which entities"),
         ([], 2, "name a PIPELINE"),
         (["first_items", "--by", BY_AGE, "--drop"], 2, "stand alone"),
         (["first_items", "--by", "select item_id as user_id from itemz"], 2, "by: "),

@@ -10,9 +10,10 @@ import pytest
 from forebay.errors import Conflict, Unavailable
 
 from feature_store.redis_store import RedisStore
-from jobs.precompute import Precompute, PrecomputeOptions, PrecomputeOutcome
+from jobs.precompute import Precompute, PrecomputeOutcome
 from jobs.precomputed_versions import PrecomputedVersions
 from jobs.progress import Progress, unheard
+from registry.precomputed import PrecomputedFor
 from registry.registry import Registry
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
@@ -25,9 +26,9 @@ from tests.support.precomputed_application import (
     write_precomputed_application,
 )
 
-FEW = PrecomputeOptions(sql=BY_AGE, top=5)
-MANY = PrecomputeOptions(
-    sql=BY_AGE, combinations=["hour=" + ",".join(str(number / 10) for number in range(150))]
+FEW = PrecomputedFor(sql=BY_AGE, top=5)
+MANY = PrecomputedFor(
+    sql=BY_AGE, combinations=("hour=" + ",".join(str(number / 10) for number in range(150)),)
 )
 
 
@@ -55,7 +56,7 @@ class Job:
         self.settings = Settings(app="tiny", artifacts=directory / ".forebay" / "artifacts")
 
     async def run(
-        self, options: PrecomputeOptions, progress: Progress = unheard, pipeline: str = "first_items"
+        self, options: PrecomputedFor, progress: Progress = unheard, pipeline: str = "first_items"
     ) -> PrecomputeOutcome:
         return await Precompute(self.versions, self.settings, SystemClock(), progress).run(pipeline, options)
 

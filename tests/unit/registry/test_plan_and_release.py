@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.plan import Change, Plan, PlanIds, SchemaVersion, diff
-from registry.precomputed import PrecomputedPart, PrecomputedRelease
+from registry.precomputed import PrecomputedFor, PrecomputedPart, PrecomputedRelease
 from registry.release import Release
 from tests.support.application_texts import application, changed
 
@@ -27,6 +27,7 @@ PRECOMPUTED = PrecomputedRelease(
     features=("movie_profile.title",),
     inputs={"user_id": "int64", "hour": "float32", "device": "string"},
     columns={"movie_id": "int64", "score": "float32"},
+    made_for=PrecomputedFor("select user_id from users", 10, ("hour=0,6,12,18",), ("hour=6",)),
     batch="b7",
 )
 PLAN = Plan(3, "movies", application(), "/apps/movies", IDS)
