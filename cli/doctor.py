@@ -152,7 +152,7 @@ def _models(plan: Plan, live: Release) -> list[Check]:
 def _precomputed(state: PrecomputedState) -> Check:
     name, entry = f"precomputed {state.pipeline}", state.entry
     if entry is None or state.problem:
-        return Check(name, "warn", state.problem, f"run `forebay precompute {state.pipeline} --by SQL`")
+        return Check(name, "warn", state.problem, "`forebay precompute --help` tells how to say for whom")
     part = "" if state.coverage is None else f" ({state.coverage:.0%} of all)"
     detail = f"version {entry.version}, {entry.entity_count:,} entities{part}, of {instant(entry.as_of_us)}"
     if state.changes:

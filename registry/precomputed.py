@@ -76,7 +76,7 @@ def precomputed_gap(application: Application, name: str, entry: PrecomputedRelea
     if pipeline.precomputed.mode == "off" or pipeline.candidates is not None:
         return ""
     if entry is None:
-        return f"nothing is precomputed for it: run `forebay precompute {name}`"
+        return f"nothing is precomputed for it: run `forebay precompute {name} --by SQL`"
     for what, was, now in (
         ("inputs", entry.inputs, input_types(application, pipeline)),
         ("answers", entry.columns, column_types(application, pipeline)),

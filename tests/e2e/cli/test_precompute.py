@@ -222,7 +222,9 @@ def test_store_without_room_refuses_and_keeps_what_is_live(run: Commands) -> Non
 
 
 def test_pipelines_without_coverage_are_told_by_apply_refresh_and_doctor(run: Commands) -> None:
-    says = "pipeline first_items: nothing is precomputed for it: run `forebay precompute first_items`"
+    says = (
+        "pipeline first_items: nothing is precomputed for it: run `forebay precompute first_items --by SQL`"
+    )
     assert f"! {says}" in run("plan", "app/tiny.yaml").stdout
     assert "first_rated" not in " ".join(json.loads(run("plan", "app/tiny.yaml", "--json").stdout)["costs"])
     found = json.loads(run("doctor", "--json").stdout)

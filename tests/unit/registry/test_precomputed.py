@@ -43,7 +43,7 @@ def test_there_is_no_gap_when_nothing_has_changed() -> None:
 
 
 def test_gap_is_told_when_nothing_is_precomputed() -> None:
-    assert "run `forebay precompute movies_for_user`" in precomputed_gap(application(), NAME, None)
+    assert "run `forebay precompute movies_for_user --by SQL`" in precomputed_gap(application(), NAME, None)
     off = application(changed("precomputed: fallback", "precomputed: off"))
     assert precomputed_gap(off, NAME, None) == ""
 
