@@ -239,7 +239,7 @@ class Recall:
         """Make an answer; return it as a value, for a refresh has nobody who would take an exception."""
         now_us = self._clock.now_us()
         try:
-            answer = await make(member)
+            return self._landed(flight, member, await make(member), now_us)
         except Error as error:
             return failed(error, self._took_s(flight))
         except Exception as error:
@@ -249,6 +249,9 @@ class Recall:
         finally:
             self._flights.end(flight)
             del self._tasks[flight]
+
+    def _landed(self, flight: Flight, member: Member, answer: Answer | Recalled, now_us: int) -> Landing:
+        """Return what a flight brought; keep it, if it was made now and nothing it read was written since."""
         if isinstance(answer, Recalled):
             return drawn(answer, self._took_s(flight))
         kept, rows = keep(answer, now_us), _rows(member)
