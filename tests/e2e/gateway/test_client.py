@@ -88,24 +88,28 @@ async def test_another_server_answers_when_one_is_gone(tiny: ServedApplication, 
             assert len(await ask("predict", "items_for_user", user_id=user, top=2)) == 2
 
 
-@either
-async def test_no_read_fails_when_one_of_two_servers_is_killed(
-    tiny: ServedApplication, opened: Opening
+@pytest.mark.parametrize(
+    ("opened", "how", "ends_with"),
+    [(synchronous, signal.SIGKILL, -signal.SIGKILL), (asynchronous, signal.SIGTERM, 0)],
+    ids=["killed", "terminated"],
+)
+async def test_no_read_fails_when_one_of_two_servers_ends(
+    tiny: ServedApplication, opened: Opening, how: signal.Signals, ends_with: int
 ) -> None:
-    with served(tiny.directory, tiny.redis_url, tiny.app, ends_with=-signal.SIGKILL) as doomed:
+    with served(tiny.directory, tiny.redis_url, tiny.app, ends_with=ends_with) as doomed:
         async with opened([tiny.gateway, doomed.gateway]) as ask:
-            killed = asyncio.Event()
+            ended = asyncio.Event()
 
             async def work(user: int) -> int:
                 after_count = 0
                 while after_count < 20:
                     assert len(await ask("predict", "items_for_user", user_id=user, top=2)) == 2
                     await ask("features", ["user_profile.age"], user_id=[user])
-                    after_count += killed.is_set()
+                    after_count += ended.is_set()
                 return after_count
 
             workers = [asyncio.create_task(work(user)) for user in range(2, 6)]
             await asyncio.sleep(0.5)
-            doomed.process.kill()
-            killed.set()
+            doomed.process.send_signal(how)
+            ended.set()
             assert sum(await asyncio.gather(*workers)) == 4 * 20

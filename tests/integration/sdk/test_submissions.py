@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import forebay
 import pytest
-from forebay import Retry, _pack
+from forebay import Retry, _aio_calls, _calls, _pack, _predictions
 from forebay.v1 import prediction_pb2 as pb
 
 from runtime.rpc.call import Call
@@ -195,6 +195,23 @@ async def test_watch_ends_by_its_time_when_some_have_not_ended(opened: Opening) 
         assert await ask("watch", []) == []
         with pytest.raises(forebay.InvalidRequest):
             await ask("watch", "a")
+
+
+async def test_long_waits_are_several_calls(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (_predictions, _calls, _aio_calls):
+        monkeypatch.setattr(module, "LONGEST_WAIT_S", 0.1)
+    async with kept() as (servicer, address), opened(address, retry=None) as ask:
+        answer = asyncio.create_task(ask("result", "a", wait_s=LONG_S))
+        ends = asyncio.create_task(ask("watch", ["a", "b"], wait_s=LONG_S))
+        await asyncio.sleep(0.4)
+        await servicer.end("b")
+        await asyncio.sleep(0.3)
+        await servicer.end("a")
+        assert identity(await answer) == "a"
+        assert [prediction_id for prediction_id, _ in await ends] == ["b", "a"]
+    assert len(servicer.asked) >= 3
+    assert len(servicer.watched) >= 3
+    assert (servicer.watched[0], servicer.watched[-1]) == (["a", "b"], ["a"])
 
 
 async def test_watch_fails_when_the_server_stays_gone(opened: Opening) -> None:
