@@ -42,9 +42,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApplicat
 async def predicted(
     gateway: ServedApplication, count: int, metadata: Metadata = (), timeout_s: float = 5.0
 ) -> list[grpc.aio.AioRpcError | None]:
-    """Make as many calls at once, without retries; return how each ended."""
-    options = [("grpc.enable_retries", 0)]
-    async with grpc.aio.insecure_channel(gateway.gateway, options=options) as channel:
+    """Make as many calls at once; return how each ended."""
+    async with grpc.aio.insecure_channel(gateway.gateway) as channel:
         stub = prediction_pb2_grpc.PredictionServiceStub(channel)
         calls = [stub.Predict(RISK, timeout=timeout_s, metadata=metadata) for _ in range(count)]
         return [await ended(call) for call in calls]
@@ -61,7 +60,9 @@ async def ended(call: Any) -> grpc.aio.AioRpcError | None:
 def refusals(results: Sequence[grpc.aio.AioRpcError | None]) -> list[grpc.aio.AioRpcError]:
     """Return the refused ones; fail where a call failed otherwise."""
     failed = [error for error in results if error is not None]
-    assert {error.code() for error in failed} <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert {error.code() for error in failed} <= {grpc.StatusCode.RESOURCE_EXHAUSTED}, [
+        error.details() for error in failed
+    ]
     return failed
 
 
@@ -128,7 +129,7 @@ async def test_reads_are_bounded_too(gateway: ServedApplication) -> None:
     request = features_pb2.ReadFeaturesRequest(
         features=["user_profile.age"], keys=[values_pb2.Column(name="user_id", values=keys[0])]
     )
-    async with grpc.aio.insecure_channel(gateway.gateway, options=[("grpc.enable_retries", 0)]) as channel:
+    async with grpc.aio.insecure_channel(gateway.gateway) as channel:
         stub = features_pb2_grpc.FeatureServiceStub(channel)
         results = [
             await ended(call) for call in [stub.ReadFeatures(request, timeout=5.0) for _ in range(100)]

@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 import pytest
-from forebay.errors import Unavailable
+from forebay.errors import Overloaded, Unavailable
 from forebay.v1.prediction_pb2 import PredictRequest, PredictResponse
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -140,3 +140,54 @@ def test_connection_limits_follow_the_settings() -> None:
     assert options["grpc.max_connection_age_ms"] == 1500
     assert options["grpc.max_receive_message_length"] == 7
     assert options["grpc.so_reuseport"] == 0
+
+
+async def test_calls_beyond_the_limit_on_streams_wait_in_the_client() -> None:
+    """gRPC's own protection against overload would fail most of them, though the client keeps to it."""
+    under_way, most = 0, 0
+
+    async def predict(request: PredictRequest, call: Call) -> PredictResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        under_way -= 1
+        return PredictResponse()
+
+    settings = ServerSettings(max_concurrent_streams=20)
+    async with (
+        serving((PREDICTION, ScriptedPrediction(predict)), settings=settings) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        ask = channel.unary_unary(PATH, PredictRequest.SerializeToString, PredictResponse.FromString)
+        await asyncio.gather(*[ask(PredictRequest(), timeout=10.0) for _ in range(400)])
+    assert 1 < most <= 20
+
+
+async def test_a_caller_is_charged_before_its_request_is_looked_at() -> None:
+    charged: list[str] = []
+
+    def charge(caller: str) -> None:
+        charged.append(caller)
+        if caller == "nightly":
+            raise Overloaded("nightly has had its share", retry_after_s=30.0)
+
+    server = RpcServer("127.0.0.1:0", ServerSettings(), SystemClock(), RecentRequests(4), charge=charge)
+    scripted = ScriptedPrediction(answered)
+    server.add(PREDICTION, scripted)
+    address = await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        ask = channel.unary_unary(PATH)
+        await ask(b"", timeout=5.0, metadata=(("forebay-caller", "web"),))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask(b"no message at all", timeout=5.0, metadata=(("forebay-caller", "nightly"),))
+        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    await server.aclose()
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(refused.value.trailing_metadata() or ())["grpc-retry-pushback-ms"] == "-1"
+    assert charged == ["web", "nightly"]
+    assert len(scripted.requests) == 1
+
+
+async def answered(request: PredictRequest, call: Call) -> PredictResponse:
+    return PredictResponse()
