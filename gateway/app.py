@@ -110,11 +110,14 @@ async def serve(
         addresses = Addresses(await gateway.start(), await admin.start())
         stack.push_async_callback(gateway.drain)
 
-        announced = False
+        announced, number = False, 0
 
         async def in_service(release: CompiledRelease) -> None:
-            nonlocal announced
-            recall.adopt(release.number)
+            nonlocal announced, number
+            if release.number == number:  # in a registry that was set up anew
+                recall.adopt(0)
+            number = release.number
+            recall.adopt(number)
             await gateway.set_serving()
             await admin.set_serving()
             if not announced:

@@ -7,16 +7,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from forebay.errors import Error, NotUsable, Unavailable
 
 from gateway.compile import compile_release
 from gateway.plan import CompiledRelease
 from gateway.shelf import Shelf
+from gateway.warm import warm
+from registry.plan import Plan
 from registry.registry import Registry
 from registry.release import Release
 
 logger = logging.getLogger(__name__)
+
+
+_MOST_POLLS_OFF: Final = 64
+"""The longest that a refused release waits to be tried again, in polls."""
 
 
 class LiveRelease:
@@ -29,6 +36,9 @@ class LiveRelease:
         self._poll_s = poll_s
         self._current: CompiledRelease | None = None
         self._release: Release | None = None
+        self._refused: Release | None = None
+        self._attempts = 0
+        self._polls_off = 0
         self.pending_error = ""
         """Why the newest release is not the one in service; empty when it is."""
 
@@ -56,9 +66,7 @@ class LiveRelease:
                 number = await self._registry.live_number()
                 if number == 0:
                     self._miss()
-                elif self._release is not None and number == self._release.number:
-                    self._answered()
-                elif await self._load(await self._registry.release(number)):
+                elif await self._consider(await self._registry.release(number)):
                     await on_swap(self.current)
             except Error as error:
                 if isinstance(error, NotUsable) and not self.loaded:
@@ -78,11 +86,42 @@ class LiveRelease:
             raise NotUsable(missing)
         self._refuse(missing)
 
+    async def _consider(self, release: Release) -> bool:
+        """Put the newest release in service where it isn't yet, and return whether that was done now.
+
+        One that was refused is tried again, for what it lacks may come; at growing intervals, since compiling
+        it costs the processor time that requests need. It is the record that counts, not its number: in a
+        registry that was emptied and set up anew numbers come again.
+        """
+        if release == self._release:
+            self._answered()
+            return False
+        if release == self._refused and self._polls_off > 0:
+            self._polls_off -= 1
+            return False
+        if self._release is not None and release.number <= self._release.number:
+            self._shelves.clear()
+        try:
+            done = await self._load(release)
+        except Error:
+            raise
+        except Exception:
+            self._put_off(release)
+            raise
+        if not done:
+            self._put_off(release)
+        return done
+
+    def _put_off(self, release: Release) -> None:
+        self._attempts = self._attempts + 1 if release == self._refused else 1
+        self._refused = release
+        self._polls_off = min(2**self._attempts, _MOST_POLLS_OFF) - 1
+
     async def _load(self, release: Release) -> bool:
         """Compile a release and put it in service, unless a pipeline that works now would stop working."""
         plan = await self._registry.plan(release.plan)
         shelf = self._shelves.setdefault(plan.root, self._make_shelf(Path(plan.root)))
-        compiled = await asyncio.to_thread(compile_release, plan, release, shelf)
+        compiled = await asyncio.to_thread(_compiled, plan, release, shelf)
         lost = self._lost(compiled)
         if lost:
             self._refuse(f"release {release.number} is not put in service: {lost}")
@@ -93,6 +132,7 @@ class LiveRelease:
             logger.warning("release %d: pipeline %s: %s", release.number, name, reason)
         logger.info("release %d (plan %d) is in service", release.number, release.plan)
         previous, self._release, self._current = self._release, release, compiled
+        self._refused = None
         self.pending_error = ""
         self._shelves = {root: one for root, one in self._shelves.items() if one is shelf}
         shelf.keep_only(release, *([] if previous is None else [previous]))
@@ -118,7 +158,13 @@ class LiveRelease:
         self.pending_error = ""
 
     def _refuse(self, reason: str) -> None:
-        """Keep the reason, and log it once: the attempt is made again at every poll."""
+        """Keep the reason, and log it once: the attempt is made again."""
         if reason != self.pending_error:
             logger.error("%s", reason)
         self.pending_error = reason
+
+
+def _compiled(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelease:
+    compiled = compile_release(plan, release, shelf)
+    warm(compiled)
+    return compiled

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -143,12 +144,20 @@ async def test_half_of_the_calls_hang_up_and_the_others_get_their_own_answer(
         assert len(await until_answered(client)) == 5
 
 
+def free_address() -> str:
+    """Return an address that nobody listens at: the gateway says where it serves only when it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 async def test_the_gateway_binds_and_waits_while_redis_is_down(
     store: tuple[TemporaryStore, Path], proxy: FaultProxy
 ) -> None:
     proxy.refuse = True
+    address = free_address()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli.main", "serve", "--app", "tiny", "--bind", "127.0.0.1:18511"),
+        *(sys.executable, "-m", "cli.main", "serve", "--app", "tiny", "--bind", address),
         *("--admin", "127.0.0.1:0"),
         cwd=store[1],
         env={**environment(), "FOREBAY_REDIS_URL": proxy.url, "FOREBAY_REGISTRY__POLL_S": "0.1"},
@@ -157,17 +166,17 @@ async def test_the_gateway_binds_and_waits_while_redis_is_down(
     )
     assert process.stdout is not None
     try:
-        async with grpc.aio.insecure_channel("127.0.0.1:18511") as channel:
+        async with grpc.aio.insecure_channel(address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             request = health_pb2.HealthCheckRequest()
             found = await health.Check(request, timeout=30, wait_for_ready=True)
             assert found.status == health_pb2.HealthCheckResponse.NOT_SERVING
-            async with forebay.aio.Client("127.0.0.1:18511") as client:
+            async with forebay.aio.Client(address) as client:
                 with pytest.raises(forebay.Unavailable):
                     await client.predict("items_for_user", user_id=2, timeout_s=2.0)
             proxy.refuse = False
             line = await asyncio.wait_for(process.stdout.readline(), 30)
-            assert line.startswith(b"ready gateway=127.0.0.1:18511 ")
+            assert line.startswith(f"ready gateway={address} ".encode())
             found = await health.Check(request, timeout=5)
             assert found.status == health_pb2.HealthCheckResponse.SERVING
     finally:

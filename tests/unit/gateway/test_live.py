@@ -37,7 +37,10 @@ class Pointer:
     def __init__(self, root: Path) -> None:
         self.number = 1
         self.root = root
+        self.at_us = 1
         self.error: Exception | None = None
+        self.broken = False
+        self.plans_read = 0
         self.asked = asyncio.Event()
 
     async def live_number(self) -> int:
@@ -47,11 +50,12 @@ class Pointer:
         return self.number
 
     async def release(self, number: int) -> Release:
-        return Release(number, self.app, 1)
+        return Release(number, self.app, 1, at_us=self.at_us)
 
     async def plan(self, number: int) -> Plan:
+        self.plans_read += 1
         application, _ = parse_application(TEXT.encode())
-        ids = next_ids(NO_IDS, application, {"user": 1}, {"profile": 1})
+        ids = next_ids(NO_IDS, application, {"user": 1}, {"profile": 1}) if not self.broken else NO_IDS
         return Plan(number, self.app, application, str(self.root), ids)
 
 
@@ -96,6 +100,35 @@ async def test_a_registry_that_fails_does_not_end_what_is_served(tmp_path: Path,
     live = await follow(pointer, lambda: setattr(pointer, "error", error))
     assert live.current.number == 1
     assert str(error) in live.pending_error
+
+
+async def test_a_registry_that_was_set_up_anew_is_noticed_when_its_numbers_come_again(tmp_path: Path) -> None:
+    pointer = Pointer(tmp_path)
+    await follow(pointer, lambda: None)
+    assert pointer.plans_read == 1
+    live = await follow(pointer, lambda: setattr(pointer, "at_us", 2))
+    assert pointer.plans_read == 3
+    assert (live.current.number, live.pending_error) == (1, "")
+
+
+async def test_a_release_that_is_refused_is_compiled_again_at_growing_intervals_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pointer = Pointer(tmp_path)
+
+    def publish_badly() -> None:
+        pointer.number, pointer.broken = 2, True
+
+    def mend() -> None:
+        pointer.number, pointer.broken = 3, False
+
+    live = await follow(pointer, publish_badly, *[lambda: None] * 10)
+    assert 4 <= pointer.plans_read <= 6  # once for the good one; at polls 1, 3, 7 and 15 for the bad one
+    assert live.current.number == 1
+    assert "can't be compiled" in live.pending_error
+    pointer.number, pointer.broken = 1, False
+    live = await follow(pointer, publish_badly, *[lambda: None] * 4, mend)
+    assert (live.current.number, live.pending_error) == (3, "")
 
 
 async def test_a_server_that_starts_ends_where_nothing_is_applied(tmp_path: Path) -> None:
