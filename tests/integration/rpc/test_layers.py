@@ -24,6 +24,7 @@ from forebay.v1.prediction_pb2 import PredictRequest, PredictResponse, Provenanc
 
 from runtime.recent import RecentRequests, RequestRecord
 from runtime.rpc.call import Call
+from runtime.rpc.layers import parsed, takes_bytes
 from runtime.settings import ServerSettings
 from tests.support.echo_services import PREDICTION, Predict, ScriptedPrediction, serving
 
@@ -300,6 +301,25 @@ async def test_bytes_go_out_as_they_are_when_a_method_returns_bytes() -> None:
     ):
         raw = await channel.unary_unary(PATH)(b"")
     assert PredictResponse.FromString(raw) == answer
+
+
+async def test_garbage_is_the_callers_error_when_a_method_takes_bytes() -> None:
+    class Bytes:
+        @takes_bytes
+        async def Predict(self, request: bytes, call: Call) -> PredictResponse:  # noqa: N802
+            assert isinstance(request, bytes)
+            return PredictResponse(provenance=Provenance(model=parsed(PredictRequest, request).pipeline))
+
+    async with (
+        serving((PREDICTION, Bytes())) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        method = channel.unary_unary(PATH)
+        raw = await method(PredictRequest(pipeline="home").SerializeToString())
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await method(b"\xff\xff\xff")
+    assert PredictResponse.FromString(raw).provenance.model == "home"
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_servicer_is_refused_when_it_has_a_method_that_its_service_lacks() -> None:
