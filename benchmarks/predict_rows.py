@@ -113,7 +113,7 @@ def _parts_us(bench: Bench) -> dict[str, float]:
 
 
 def cpu_facts(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return the CPU microseconds of a call: the echo's, the gateway's, the store's, the client's."""
+    """Return the CPU microseconds of a call: the floor's, the gateway's, the store's, the client's."""
 
     def median(values: list[float]) -> float:
         return float(np.median(values))
@@ -122,7 +122,7 @@ def cpu_facts(pairs: Sequence[Pair]) -> dict[str, Any]:
     floors = [pair.floor.facts for pair in pairs]
     return {
         "cpu_us_per_call": {
-            "echo": median([facts["watched_cpu_us_per_call"][0] for facts in floors]),
+            "floor": median([facts["watched_cpu_us_per_call"][0] for facts in floors]),
             "gateway": median([facts["watched_cpu_us_per_call"][0] for facts in ours]),
             "store": median([facts["watched_cpu_us_per_call"][1] for facts in ours]),
             "client": median([facts["client_cpu_us_per_call"] for facts in ours]),
