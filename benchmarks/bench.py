@@ -220,5 +220,8 @@ def _aimed(target: Target, load: Load) -> list[str]:
 
 def _checked(load: Load, report: dict[str, Any], *, may_fail: bool = False) -> dict[str, Any]:
     if (report["failures"] and not may_fail) or not report["calls"]:
-        raise MeasurementFailed(f"{load.path}: {report['failures']} calls failed, {report['calls']} ended")
+        told = f": {report['problem']}" if report.get("problem") else ""
+        raise MeasurementFailed(
+            f"{load.path}: {report['failures']} calls failed, {report['calls']} ended well{told}"
+        )
     return report

@@ -6,6 +6,7 @@ Source: RFC 9113, RFC 7541, "gRPC over HTTP2".
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ FRAME_BYTES = 16_384
 _HEADER = struct.Struct(">HBBBL")  # length (16 + 8 bits), type, flags, stream
 _PREFIX_BYTES = 5
 _FIRST_DYNAMIC = 62
+_TEXT = re.compile(rb"[ -~]{8,}")
 _CANCEL = struct.pack(">L", 8)
 _NO_MESSAGE = b"grpc-message\x00"
 
@@ -73,6 +75,11 @@ def _text(text: bytes) -> bytes:
     return bytes([len(text)]) + text
 
 
+def _told(trailers: bytes) -> str:
+    """Return the longest text in a header block: gRPC's error message, where there is one."""
+    return max(_TEXT.findall(trailers), key=len, default=b"").decode("ascii")
+
+
 class Connection(asyncio.Protocol):
     """One connection; `call` starts a call, `on_end(stream, ok)` tells when each has ended, `on_lost(reason)`
     that none will any more.
@@ -105,6 +112,8 @@ class Connection(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.max_streams = 2**31
         self.response_bytes = 0
+        self.problem = ""
+        """What the trailers of the last call that failed say, as far as it is plain text."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -157,7 +166,10 @@ class Connection(asyncio.Protocol):
                 if flags & END_STREAM:
                     answered_bytes = self._answered.pop(stream, 0)
                     self.response_bytes = answered_bytes - _PREFIX_BYTES
-                    self._on_end(stream, answered_bytes > 0 and buffer.find(_NO_MESSAGE, start, end) > 0)
+                    ok = answered_bytes > 0 and buffer.find(_NO_MESSAGE, start, end) > 0
+                    if not ok:
+                        self.problem = _told(buffer[start + 9 : end])
+                    self._on_end(stream, ok)
             else:
                 self._control(kind, flags, stream, buffer[start + 9 : end])
             start = end

@@ -104,6 +104,11 @@ class ClosedLoop:
         """The size of the message that was answered last."""
         return self._connections[0].response_bytes
 
+    @property
+    def problem(self) -> str:
+        """What one of the calls that failed was told."""
+        return next((connection.problem for connection in self._connections if connection.problem), "")
+
     def close(self) -> None:
         """Hang up."""
         for connection in self._connections:
@@ -181,7 +186,7 @@ async def _main(options: argparse.Namespace) -> dict[str, Any]:
     with account(options.watch) as used_s:
         elapsed_s = await loop.run(options.seconds)
     loop.close()
-    return report(loop, elapsed_s, used_s)
+    return report(loop, elapsed_s, used_s) | {"problem": loop.problem}
 
 
 def main() -> int:

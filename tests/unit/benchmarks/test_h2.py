@@ -87,6 +87,13 @@ async def test_a_call_ends_badly_when_an_error_text_comes_even_behind_a_message(
     assert ended == [(1, False), (3, False), (5, False)]
 
 
+async def test_what_a_failed_call_was_told_is_kept_when_the_trailers_say_it(calls: Calls) -> None:
+    connection, _, _, _ = calls
+    trailers = b"\x40\x0bgrpc-status\x018\x40\x0cgrpc-message\x13too many requests: 9\x0bgrpc-status"
+    connection.data_received(frame(HEADERS, END_HEADERS | END_STREAM, 1, trailers))
+    assert connection.problem == "too many requests: 9"
+
+
 async def test_frames_are_understood_when_they_come_byte_by_byte(calls: Calls) -> None:
     connection, _, ended, _ = calls
     for byte in answer(1, GOOD_TRAILERS) + answer(3, GOOD_TRAILERS, b"longer answer"):
