@@ -57,6 +57,19 @@ def join_embedded_store(directory: Path) -> EmbeddedStore:
     return EmbeddedStore(f"unix://{quote(str(socket))}", answer.program, answer.version)
 
 
+def revive_embedded_store(directory: Path) -> bool:
+    """Start the server of `directory` again where it was killed, and return whether it was.
+
+    One that was stopped in order has taken its process id file with it, and stays so.
+    Raises: Unavailable. Cost: one small file read; blocks where the server must start.
+    """
+    directory = directory.resolve()
+    if not (directory / "store.pid").exists() or _may_run(directory):
+        return False
+    join_embedded_store(directory)
+    return True
+
+
 def stop_embedded_store(directory: Path) -> bool:
     """End the server of `directory`, its data written; return whether one ran. Raises: Unavailable."""
     directory = directory.resolve()

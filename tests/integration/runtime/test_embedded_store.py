@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,12 +15,13 @@ from pathlib import Path
 import pytest
 from forebay.errors import Unavailable
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from runtime.embedded_store import (
     TemporaryStore,
     find_server_program,
     join_embedded_store,
+    keep_running,
     program,
     stop_embedded_store,
 )
@@ -179,3 +181,32 @@ def test_temporary_store_is_gone_when_its_starter_is_killed() -> None:
             return
         time.sleep(0.01)
     pytest.fail("its directory is left")
+
+
+async def test_server_is_started_again_with_its_data_when_it_was_killed(directory: Path) -> None:
+    store = await asyncio.to_thread(join_embedded_store, directory)
+    with Redis.from_url(store.url) as client:
+        client.set("k", "v")
+    keeper = asyncio.create_task(keep_running(directory, 0.05))
+    killed = pid_of(directory)
+    await asyncio.to_thread(kill, directory)
+    for _ in range(400):
+        if await asyncio.to_thread(_answers, store.url):
+            break
+        await asyncio.sleep(0.05)
+    assert pid_of(directory) != killed
+    with Redis.from_url(store.url) as client:
+        assert client.get("k") == b"v"
+    assert await asyncio.to_thread(stop_embedded_store, directory)
+    await asyncio.sleep(0.2)
+    assert not (directory / "store.pid").exists()
+    assert not keeper.done()
+    keeper.cancel()
+
+
+def _answers(url: str) -> bool:
+    with Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())
+        except RedisError:
+            return False
