@@ -72,7 +72,7 @@ serve: $(STAMP)  ## Serve the movie application, prepared if absent
 	$(BIN)/forebay serve --app movies
 
 bench: $(STAMP)  ## Measure against the floors (ONLY='predict_* read_*' selects)
-	$(BIN)/python -m benchmarks --only '$(ONLY)'
+	$(BIN)/python -m benchmarks --minutes 18 --only '$(ONLY)'
 
 bench-large: $(STAMP) $(PEERS)  ## Measure the million-row sets and the peers too
 	$(BIN)/python -m benchmarks --large --only '$(ONLY)'

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = Options(options.seconds, options.repeats, options.overload_seconds, options.entities)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
     try:
-        results = _measured(rows, wanted, facts)
+        results = _measured(rows, wanted, facts, options.minutes)
     except BenchRunning as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -66,12 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--large", action="store_true", help="also the rows that take a million entities")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
     parser.add_argument("--overload-seconds", type=float, default=30.0, help="length of one overload")
+    parser.add_argument("--minutes", type=float, default=inf, help="no row begins after so many")
     parser.add_argument("--entities", type=int, default=100_000, help="fewer: for a quick look, no figures")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of floor and ours behind a ratio")
     return parser
 
 
-def _measured(rows: Sequence[Row], options: Options, facts: Mapping[str, Any]) -> list[Result]:
+def _measured(
+    rows: Sequence[Row], options: Options, facts: Mapping[str, Any], minutes: float
+) -> list[Result]:
     """Measure the rows; what is known is written after each, so that a run that is cut short isn't lost."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -79,9 +83,14 @@ def _measured(rows: Sequence[Row], options: Options, facts: Mapping[str, Any]) -
         display = _Display(progress, task, options.repeats)
         with Bench(OUT / "work", options, display.say, display.tick) as bench:
             results: list[Result] = []
+            end_s = time.perf_counter() + minutes * 60
             for number, row in enumerate(rows):
                 display.begin(number, row.name)
-                results.append(_result(row, bench))
+                if time.perf_counter() < end_s:
+                    results.append(_result(row, bench))
+                else:
+                    late = f"not begun: the run's {minutes:g} minutes were over"
+                    results.append(Result(row, None, late, 0.0, os.getloadavg()[0]))
                 write(OUT, results, facts)
             return results
 

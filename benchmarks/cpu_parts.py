@@ -190,7 +190,7 @@ class _Caller:
         rest_us = used_us - sum(parts.values())
         return {
             **parts,
-            "batcher, gates, loop": rest_us,
+            "admission, batcher, gates, loop": rest_us,
             "telemetry, deadline, errors": _layers_us(self._clock),
         }
 
