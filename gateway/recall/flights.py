@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.recall.entries import Rows
+from runtime.batcher import Criticality
 
 
 @dataclass(slots=True, eq=False)
@@ -14,6 +15,7 @@ class Flight:
 
     key: bytes
     release: int
+    criticality: Criticality
     started_s: float
     watched: frozenset[str]
     """The views whose writes it has to hear of."""
@@ -33,26 +35,37 @@ class Flight:
 
 
 class Flights:
-    """The answers on their way; at most one for a key and a release."""
+    """The answers on their way; at most one for a key, a release and a criticality."""
 
     def __init__(self) -> None:
-        self._under_way: dict[tuple[bytes, int], Flight] = {}
+        self._under_way: dict[tuple[bytes, int, int], Flight] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def under_way(self, key: bytes, release: int) -> Flight | None:
-        """Return the flight that a request may join. One of another release is none."""
-        return self._under_way.get((key, release))
+    def under_way(self, key: bytes, release: int, criticality: Criticality) -> Flight | None:
+        """Return the flight that such a request may join.
 
-    def start(self, key: bytes, release: int, now_s: float, watched: frozenset[str]) -> Flight:
-        """Return a new flight, which everybody who asks for the same joins from now on."""
-        flight = self._under_way[key, release] = Flight(key, release, now_s, watched)
+        One of another release is none; nor is one that is less critical, such as a refresh: under overload it
+        waits behind everybody else, or is shed, and who joined it with it.
+        """
+        for level in range(criticality + 1):
+            flight = self._under_way.get((key, release, level))
+            if flight is not None:
+                return flight
+        return None
+
+    def start(
+        self, key: bytes, release: int, criticality: Criticality, now_s: float, watched: frozenset[str]
+    ) -> Flight:
+        """Return a new flight, which everybody who asks for the same and is no more critical joins."""
+        flight = Flight(key, release, criticality, now_s, watched)
+        self._under_way[key, release, criticality] = flight
         return flight
 
     def end(self, flight: Flight) -> None:
         """Let nobody join any more."""
-        del self._under_way[flight.key, flight.release]
+        del self._under_way[flight.key, flight.release, flight.criticality]
 
     def wrote(self, view: str, texts: frozenset[str]) -> None:
         """Tell the flights that need to know of rows written. Cost: a step per flight."""

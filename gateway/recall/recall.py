@@ -87,7 +87,7 @@ class Recall:
             if freshness is not Freshness.SPENT:
                 self._entries.name(entry, member.raw)
                 return self._give(member, entry, freshness, start_s, make)
-        flight = self._flights.under_way(key, member.pipeline.release)
+        flight = self._flights.under_way(key, member.pipeline.release, member.criticality)
         if flight is None:
             return await self._lead(member, key, start_s, make)
         return await self._join(member, flight, start_s, make)
@@ -161,7 +161,7 @@ class Recall:
         return Recalled(member, entry.kept, outcome, _us(start_s - entry.made_s))
 
     def _refresh(self, member: Member, entry: Entry, now_s: float, make: Make) -> None:
-        if self._flights.under_way(entry.key, member.pipeline.release) is None:
+        if self._flights.under_way(entry.key, member.pipeline.release, Criticality.SHEDDABLE) is None:
             self.stats.refreshes += 1
             entry.refresh_from_s = now_s + REFRESH_PAUSE_S
             self._start(member, entry.key, Criticality.SHEDDABLE, make)
@@ -184,7 +184,7 @@ class Recall:
         now_s = self._clock.monotonic_s()
         if not landing.serves(heard, member.give_up_s - now_s):
             self.stats.remade += 1
-            another_flight = self._flights.under_way(flight.key, flight.release)
+            another_flight = self._flights.under_way(flight.key, flight.release, member.criticality)
             if another_flight is None:
                 return await self._lead(member, flight.key, start_s, make)
             flight = another_flight
@@ -229,7 +229,7 @@ class Recall:
         flying.work_until_s, flying.give_up_s = member.work_until_s + later_s, member.give_up_s + later_s
         flying.stages, flying.degradations, flying.row_texts = list(member.stages), [], {}
         watched = frozenset() if pipeline.recall is None else pipeline.recall.watched
-        flight = self._flights.start(key, pipeline.release, now_s, watched)
+        flight = self._flights.start(key, pipeline.release, criticality, now_s, watched)
         self._tasks[flight] = asyncio.get_running_loop().create_task(
             self._fly(flight, flying, make), name="flight", context=self._context.copy()
         )
@@ -277,6 +277,9 @@ class Recall:
         step = member.pipeline.recall
         if step is None or worth is Worth.NONE or self._release not in (None, kept.release):
             return
+        found = self._entries.get(key)
+        if found is not None and found.kept.release == kept.release and found.made_s > made_s:
+            return  # A more critical flight began later and landed first.
         jitter = 1 + JITTER_RATIO * (2 * self._random.random() - 1)
         fresh_until_s = made_s + step.fresh_s * jitter
         stale_until_s = fresh_until_s

@@ -23,7 +23,7 @@ class KnownRequests:
 
     def answer(self, raw: bytes, call: Call) -> bytes | None:
         """Return the response; None where the request has to be looked into."""
-        if not self._live.loaded:
+        if not (self._recall.stats.entries and self._live.loaded):
             return None
         now_s, release = self._clock.monotonic_s(), self._live.current
         known = self._recall.known(raw, release.number, now_s)

@@ -228,12 +228,32 @@ def test_others_get_the_answer_when_some_callers_are_cancelled(
         for index, end in enumerate(ended):
             assert isinstance(end, asyncio.CancelledError) == (index in cancelled)
         await asyncio.sleep(0.01)
-        made = 2 if refreshes else 1
+        made = 3 if refreshes else 1  # Nobody waits for a refresh: it gives way to everybody.
         assert (counter.making.ended, counter.making.count) == (made, made)
         after = await counter.get()
         assert (after.outcome, after.number) == ("HIT", made)
         assert not counter.recall._tasks
         assert not len(counter.recall._flights)
+
+    bench.run(program())
+
+
+def test_nobody_waits_for_a_flight_that_is_less_critical(bench: Bench) -> None:
+    async def program() -> None:
+        counter = bench.counter(Making(takes_s=0.050))
+        sheddable = counter.ask(criticality=Criticality.SHEDDABLE)
+        await asyncio.sleep(0.010)
+        counter.making.takes_s = 0.005
+        critical = counter.ask(criticality=Criticality.CRITICAL)
+        await asyncio.sleep(0.001)
+        others = [counter.ask(criticality=level) for level in Criticality]
+        assert [(one.outcome, one.number) for one in await asyncio.gather(critical, *others)] == [
+            ("MISS", 2),
+            *[("JOINED", 2)] * 3,
+        ]
+        assert (await sheddable).number == 1
+        after = await counter.get()
+        assert (after.outcome, after.number) == ("HIT", 2)  # The one that began later stays.
 
     bench.run(program())
 
