@@ -22,6 +22,9 @@ _LONGEST_RATIO = 0.85
 """Of what requests are given: more than that is never aimed at."""
 _FORGOTTEN_S = 60.0
 """A window of that length without much waiting leaves nothing of what the rate was before."""
+_EARLY_RATIO = 0.5
+"""Of what it was given: who is given up before so much of it has gone by was so by an estimate of what is to
+come, which says nothing of how many there are."""
 _SHORTEST_S = 1e-6
 
 
@@ -31,7 +34,7 @@ class Outcome(Enum):
     ANSWERED = "answered"
     """In time; with an answer, or with an error that is none of load's."""
     MISSED = "missed"
-    """Not by its deadline."""
+    """Not by its deadline; or given up because that couldn't be met any more."""
     GONE = "gone"
     """It says nothing about load: its caller hung up, or it was refused further on."""
 
@@ -187,10 +190,12 @@ class Limiter:
         self.in_flight -= 1
         if not self.in_flight:
             window.busy_s += now_s - max(self._busy_from_s, window.from_s)
+        spent_s = now_s - permit.admitted_s
+        if outcome is Outcome.MISSED and spent_s < _EARLY_RATIO * permit.given_s:
+            outcome = Outcome.GONE
         if outcome is Outcome.GONE:
             self.stats.gone += 1
             return
-        spent_s = now_s - permit.admitted_s
         if window.from_s == -inf:
             window.from_s = permit.admitted_s
         window.waited_s += waited_s

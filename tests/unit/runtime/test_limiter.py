@@ -101,6 +101,17 @@ def test_misses_after_a_wait_cut_the_limit() -> None:
     assert limiter.limit(DEFAULT) == 1
 
 
+def test_who_is_given_up_with_much_time_left_says_nothing_about_load() -> None:
+    """The batcher's estimate is wrong after a stall: it gives up everybody at once, whoever comes."""
+    limiter = Limiter()
+    for round_number in range(50):
+        now_s = 0.2 * round_number
+        for permit in filled(limiter, 4, now_s=now_s):
+            limiter.release(permit, now_s + 0.001, 0.001, Outcome.MISSED)
+    assert limiter.stats.cuts == 0
+    assert limiter.stats.gone == 200
+
+
 def test_one_is_let_through_now_and_then_when_the_others_never_leave() -> None:
     limiter = Limiter(LimiterLimits(ceiling=2, probe_s=0.1))
     filled(limiter, 2)
@@ -158,7 +169,7 @@ def test_every_request_is_counted_once(criticality: Criticality) -> None:
     permits = filled(limiter, 3, criticality)
     refused(limiter, criticality)
     for permit, outcome in zip(permits, Outcome, strict=True):
-        limiter.release(permit, 0.01, 0.0, outcome)
+        limiter.release(permit, 0.03, 0.0, outcome)
     stats = limiter.stats
     assert stats.admitted[criticality] == 3
     assert stats.refused[criticality] == 1
