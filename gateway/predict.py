@@ -140,7 +140,7 @@ class Predictor:
         return found
 
     def _admit(self, request: PredictRequest) -> Member:
-        """Check the request. Admission control takes its place here."""
+        """Check the request. Whether it is taken on is asked once it is known that it must be computed."""
         member = admit(request, self._reply_reserve_s)
         self._stamp(member, "admit", request.admitted_s)
         return member
