@@ -80,7 +80,7 @@ class Call:
         """32 hexadecimal digits: the caller's trace, or one drawn when first asked for."""
         if not self._trace_id:
             parent = self._traceparent()
-            self._trace_id = parent[1] if parent else f"{random.getrandbits(128) or 1:032x}"
+            self._trace_id = parent[1] if parent else random.randbytes(16).hex()
         return self._trace_id
 
     @property
@@ -168,5 +168,7 @@ class Call:
 
     def _traceparent(self) -> re.Match[str] | None:
         if self._parent is None:
-            self._parent = _TRACEPARENT.fullmatch(self.metadata(TRACEPARENT_KEY))
+            sent = self.metadata(TRACEPARENT_KEY)
+            if sent:
+                self._parent = _TRACEPARENT.fullmatch(sent)
         return self._parent
