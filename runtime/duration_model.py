@@ -101,36 +101,39 @@ class DurationModel:
         return Cost(self.cost_at(now_s).of(round(self._rows)), 0.0)
 
     def observe(self, rows: int, seconds: float, now_s: float) -> None:
-        """Take into account that a run of `rows` >= 1 rows took `seconds` and ended at `now_s`."""
-        seconds = self._plausible(rows, seconds) if self._weight else max(seconds, _SHORTEST_S)
+        """Take into account that a run of `rows` >= 1 rows took `seconds` and ended at `now_s`.
+
+        One function, for every request goes through it five times.
+        """
+        if self._weight:
+            expected_s = self.cost.fixed_s + self.cost.row_s * rows
+            excess, before = seconds / expected_s, self._last_excess
+            self._last_excess = excess
+            if excess > _SUSPECT_RATIO:  # learn from an outlier only as far as the one before was out as well
+                seconds = expected_s * min(excess, max(before, 1.0))
+            rows_off = rows - self._rows
+        else:
+            rows_off = 0.0  # the first lies nowhere off, whatever the means started with
+        if seconds < _SHORTEST_S:
+            seconds = _SHORTEST_S
         keep = _LEVEL_KEEP * exp((self._observed_s - now_s) / _LEVEL_KEEP_S)
         self._observed_s = now_s
         self._weight = weight = self._weight * keep + 1.0
-        rows_off, seconds_off = rows - self._rows, seconds - self._seconds
-        self._rows = mean_rows = self._rows + rows_off / weight
+        seconds_off = seconds - self._seconds
+        self._rows = mean_rows = self._rows + (rows - self._rows) / weight
         self._seconds = mean_s = self._seconds + seconds_off / weight
-        slope = self._slope(rows, rows_off, seconds_off, mean_s / mean_rows)
-        self.cost = Cost(max(0.0, mean_s - slope * mean_rows), slope)
 
-    def _plausible(self, rows: int, seconds: float) -> float:
-        """Return the duration to learn from: an outlier's only as far as the one before was out as well."""
-        expected_s = self.cost.fixed_s + self.cost.row_s * rows
-        excess = seconds / expected_s
-        before, self._last_excess = self._last_excess, excess
-        if excess > _SUSPECT_RATIO:
-            return expected_s * min(excess, max(before, 1.0))
-        return max(seconds, _SHORTEST_S)
-
-    def _slope(self, rows: int, rows_off: float, seconds_off: float, proportional: float) -> float:
-        """Take an observation into account; return the slope, from 0 to `proportional`."""
-        if self._slope_weight == 0.0:  # the first lies nowhere off, whatever the means started with
-            rows_off = 0.0
         self._slope_weight = weight = self._slope_weight * _SLOPE_KEEP + 1.0
         self._typical_rows = typical = self._typical_rows + (rows - self._typical_rows) / weight
         self._variance = variance = self._variance + (rows_off * rows_off - self._variance) / weight
         self._covariance = covariance = (
             self._covariance + (rows_off * seconds_off - self._covariance) / weight
         )
-        prior = _PRIOR_WEIGHT * typical * typical
+        prior, proportional = _PRIOR_WEIGHT * typical * typical, mean_s / mean_rows
         slope = (covariance + prior * _PRIOR_SHARE * proportional) / (variance + prior)
-        return 0.0 if slope < 0.0 else min(slope, proportional)
+        if slope > proportional:
+            slope = proportional
+        elif slope < 0.0:
+            slope = 0.0
+        fixed_s = mean_s - slope * mean_rows
+        self.cost = Cost(max(0.0, fixed_s), slope)
