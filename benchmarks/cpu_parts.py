@@ -39,7 +39,7 @@ from benchmarks.workload import APP, PIPELINE
 from feature_store.redis_store import RedisStore
 from feature_store.view_reader import ViewReader
 from gateway.admit import PredictRequest
-from gateway.answer_wire import response_of
+from gateway.answer_wire import AnswerWriter
 from gateway.app import shelf
 from gateway.live import LiveRelease
 from gateway.plan import CompiledPipeline
@@ -173,6 +173,7 @@ class _Caller:
         self._clock = clock
         self._watch = watch
         self._messages = messages
+        self._writer = AnswerWriter()
         self._turn = 0
 
     async def measure(self, concurrency: int, seconds: float) -> dict[str, float]:
@@ -217,7 +218,7 @@ class _Caller:
             )
         )
         with self._watch.part("protobuf"):
-            return response_of(cast(Any, answer)).SerializeToString()
+            return self._writer.bytes(answer)
 
 
 class _Context:

@@ -1,35 +1,51 @@
-"""Answers onto the wire: one that was just made becomes a message; a kept one is bytes already, to which this
-request's own part is appended."""
+"""Answers onto the wire, as bytes: one that was just made is written into its pipeline's form; a kept one is
+bytes already, to which this request's own part is appended."""
 
 from __future__ import annotations
 
 from forebay.v1 import prediction_pb2 as pb
 
+from gateway.answer_form import OUTCOMES, AnswerForm, SignedForm, write_origin
 from gateway.batch import Answer, Degradation, Member
 from gateway.convert import fill_column
 from gateway.kept_answer import CacheOutcome, KeptAnswer, Recalled
 from runtime.stages import StageTiming, since_us
 
 
-def response_of(answer: Answer) -> pb.PredictResponse:
-    """Return an answer that no cache took part in as the wire carries it."""
-    response = _made(answer)
-    _sign(response.provenance, answer.member, CacheOutcome.OFF, 0)
-    return response
+class AnswerWriter:
+    """Writes answers onto the wire, one after another. Not for several threads at once."""
+
+    __slots__ = ("_forms", "_own")
+
+    def __init__(self) -> None:
+        self._forms: dict[str, AnswerForm] = {}
+        self._own = SignedForm()
+
+    def bytes(self, answer: Answer | Recalled) -> bytes:
+        """Return a serialised PredictResponse.
+
+        What a kept answer's body lacks is appended to it: protobuf defines the concatenation of two messages
+        as their merge, field by field, so nothing of the body is parsed or copied twice. So are the features
+        and degradations of one that was just made.
+        Cost: about 15 us, and a few for each feature.
+        """
+        member = answer.member
+        if isinstance(answer, Recalled):
+            self._own.sign(member, answer.outcome, answer.age_us)
+            return answer.kept.body + self._own.response.SerializeToString() + _degraded(member)
+        pipeline = member.pipeline
+        form = self._forms.get(pipeline.name)
+        if form is None or form.pipeline is not pipeline:
+            form = self._forms[pipeline.name] = AnswerForm(answer)
+        form.fill(answer)
+        form.sign(member, CacheOutcome.OFF, 0)
+        raw = form.response.SerializeToString()
+        return raw + _features(answer) + _degraded(member) if answer.features or member.degradations else raw
 
 
 def response_bytes(answer: Answer | Recalled) -> bytes:
-    """Return a serialised PredictResponse.
-
-    What a kept answer's body lacks is appended to it: protobuf defines the concatenation of two messages as
-    their merge, field by field, so nothing of the body is parsed or copied twice.
-    Cost: for a kept answer one small message and one copy of the body.
-    """
-    if isinstance(answer, Answer):
-        return response_of(answer).SerializeToString()
-    own = pb.PredictResponse(degradations=[degradation_message(part) for part in answer.member.degradations])
-    _sign(own.provenance, answer.member, answer.outcome, answer.age_us)
-    return answer.kept.body + own.SerializeToString()
+    """Return a serialised PredictResponse of an answer that comes alone. Cost: 100 us."""
+    return AnswerWriter().bytes(answer)
 
 
 def keep(answer: Answer, now_us: int) -> KeptAnswer:
@@ -65,7 +81,7 @@ class OwnPart:
         took and what the request had been given. Units: microseconds. Cost: about 2 us."""
         provenance, admit, recall = self._provenance, self._admit, self._recall
         provenance.prediction_id, provenance.trace_id = ids
-        provenance.cache = _OUTCOMES[outcome]
+        provenance.cache = OUTCOMES[outcome]
         provenance.cache_age_us = age_us
         admit_us, recall_us, given_us = times_us
         admit.duration_us = recall.start_us = admit_us
@@ -113,9 +129,10 @@ def stage_message(timing: StageTiming, admitted_s: float) -> pb.StageTiming:
 def _made(answer: Answer) -> pb.PredictResponse:
     """Return the part of an answer that is the same for everyone who gets it."""
     response = pb.PredictResponse(
-        degradations=[degradation_message(part) for part in answer.member.degradations],
-        provenance=_origin(answer),
+        degradations=[degradation_message(part) for part in answer.member.degradations]
     )
+    write_origin(response.provenance, answer.member.pipeline)
+    response.provenance.oldest_as_of_us = answer.oldest_as_of_us
     for messages, parts in (
         (response.entities, answer.entities),
         (response.scores, answer.scores),
@@ -126,34 +143,17 @@ def _made(answer: Answer) -> pb.PredictResponse:
     return response
 
 
-def _origin(answer: Answer) -> pb.Provenance:
-    """Return what made the answer."""
-    pipeline = answer.member.pipeline
-    retrieve, runner = pipeline.retrieve, pipeline.predict.runner
-    return pb.Provenance(
-        release=pipeline.release,
-        model=runner.name,
-        model_version=runner.version,
-        index="" if retrieve is None else retrieve.index,
-        index_version="" if retrieve is None else retrieve.version,
-        oldest_as_of_us=answer.oldest_as_of_us,
-    )
+def _features(answer: Answer) -> bytes:
+    """Return the features of an answer, as the bytes of a response that has nothing else."""
+    response = pb.PredictResponse()
+    for part in answer.features:
+        fill_column(response.features.add(), part.name, part.values, part.scalar, part.statuses)
+    return response.SerializeToString()
 
 
-def _sign(provenance: pb.Provenance, member: Member, outcome: CacheOutcome, age_us: int) -> None:
-    """Add what belongs to one request: its ids, how it came by the answer, and where its time went."""
-    provenance.prediction_id = member.prediction_id
-    provenance.trace_id = member.trace_id
-    provenance.cache = _OUTCOMES[outcome]
-    provenance.cache_age_us = age_us
-    provenance.stages.extend([stage_message(timing, member.admitted_s) for timing in member.stages])
-
-
-_OUTCOMES = {
-    CacheOutcome.MISS: pb.CACHE_OUTCOME_MISS,
-    CacheOutcome.HIT: pb.CACHE_OUTCOME_HIT,
-    CacheOutcome.STALE: pb.CACHE_OUTCOME_STALE,
-    CacheOutcome.JOINED: pb.CACHE_OUTCOME_JOINED,
-    CacheOutcome.PRECOMPUTED: pb.CACHE_OUTCOME_PRECOMPUTED,
-    CacheOutcome.OFF: pb.CACHE_OUTCOME_OFF,
-}
+def _degraded(member: Member) -> bytes:
+    """Return a request's own degradations, as the bytes of a response that has nothing else."""
+    if not member.degradations:
+        return b""
+    parts = [degradation_message(part) for part in member.degradations]
+    return pb.PredictResponse(degradations=parts).SerializeToString()

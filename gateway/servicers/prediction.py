@@ -9,8 +9,7 @@ from forebay.deadline import NEVER, Deadline
 from forebay.v1 import prediction_pb2 as pb
 
 from gateway.admit import PredictRequest
-from gateway.answer_wire import RecordedBytes, response_bytes, response_of
-from gateway.kept_answer import Recalled
+from gateway.answer_wire import AnswerWriter, RecordedBytes
 from gateway.live import LiveRelease
 from gateway.predict import Predictor
 from gateway.servicers.known_requests import KnownRequests
@@ -42,12 +41,13 @@ class PredictionServicer:
         self._limits = limits
         self._clock = clock
         self._recent = recent
+        self._writer = AnswerWriter()
         self.SubmitPrediction = submissions.SubmitPrediction
         self.GetPrediction = submissions.GetPrediction
         self.WatchPrediction = submissions.WatchPrediction
 
     @takes_bytes
-    async def Predict(self, request: bytes, call: Call) -> pb.PredictResponse | bytes:  # noqa: N802
+    async def Predict(self, request: bytes, call: Call) -> bytes:  # noqa: N802
         known = self._known.answer(request, call)
         if known is not None:
             return known
@@ -63,7 +63,7 @@ class PredictionServicer:
 
     async def _predict(
         self, request: pb.PredictRequest, call: Call, latest: Deadline, raw: bytes = b""
-    ) -> pb.PredictResponse | bytes:
+    ) -> bytes:
         """Answer one request, by `latest` even where the caller and the pipeline allow more."""
         call.pipeline = request.pipeline
         stages: list[StageTiming] = []
@@ -85,10 +85,6 @@ class PredictionServicer:
                 raw=raw,
             )
         )
-        if isinstance(answer, Recalled):
-            raw = response_bytes(answer)
-            call.answer = RecordedBytes(raw)
-            return raw
-        response = response_of(answer)
-        call.answer = response
+        response = self._writer.bytes(answer)
+        call.answer = RecordedBytes(response)
         return response

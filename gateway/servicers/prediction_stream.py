@@ -13,16 +13,15 @@ from typing import Final
 from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded, Error, InvalidRequest
 from forebay.v1 import prediction_pb2 as pb
-from google.protobuf.message import Message
 from grpc import StatusCode
 
 from runtime.clock import Clock
 from runtime.recent import RecentRequests
 from runtime.rpc.call import Call
-from runtime.rpc.layers import told, wire_bytes
+from runtime.rpc.layers import told
 from runtime.rpc.status import code_of, status_of
 
-Predict = Callable[[pb.PredictRequest, Call, Deadline], Awaitable[Message | bytes]]
+Predict = Callable[[pb.PredictRequest, Call, Deadline], Awaitable[bytes]]
 """Answers one request, not after the given deadline even if its call and its pipeline allow more."""
 
 _SLACK_S: Final = 0.01
@@ -151,7 +150,7 @@ class PredictionStream:
     async def _run(self, identity: str, request: pb.PredictRequest, entry: _Message) -> None:
         call = entry.call
         try:
-            answer = _framed(identity, wire_bytes(await self._predict(request, call, Deadline(entry.due_s))))
+            answer = _framed(identity, await self._predict(request, call, Deadline(entry.due_s)))
         except asyncio.CancelledError as error:
             if self._ending:
                 raise

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from forebay.v1 import prediction_pb2 as pb
 
-from gateway.answer_wire import RecordedBytes, keep, response_bytes, response_of
+from gateway.answer_wire import AnswerWriter, RecordedBytes, keep, response_bytes
 from gateway.batch import NEVER_US, Answer
 from gateway.kept_answer import CacheOutcome, Recalled
 from tests.support.compiled_application import HOUR_US, CompiledApplication
+from tests.support.pipeline_application import PipelineApplication
 
 
 def parsed(answer: Answer | Recalled) -> pb.PredictResponse:
@@ -28,7 +29,7 @@ async def test_kept_answer_has_the_columns_and_the_origin_of_the_first_when_give
     first, second = await made(application), await made(application)
     kept = keep(first, application.clock.now_us())
     given = parsed(Recalled(second.member, kept, CacheOutcome.HIT, 7))
-    alone = response_of(first)
+    alone = parsed(first)
     assert [list(given.entities), list(given.scores), list(given.features)] == [
         list(alone.entities),
         list(alone.scores),
@@ -36,6 +37,18 @@ async def test_kept_answer_has_the_columns_and_the_origin_of_the_first_when_give
     ]
     assert (given.provenance.model, given.provenance.release) == ("plain", alone.provenance.release)
     assert given.provenance.oldest_as_of_us == alone.provenance.oldest_as_of_us > 0
+
+
+async def test_answers_say_the_same_when_one_writer_writes_them_all(pipelines: PipelineApplication) -> None:
+    await pipelines.write_rows("user_view", user_id=[1, 2], tune=[[0, 0], [5, 0]], hum=[[0, 1], [9, 9]])
+    await pipelines.write_rows("user_view", user_id=[3], hum=[[0, 2]])
+    answers = [await pipelines.ask("merged_songs", user_id=user) for user in (1, 3, 2)]
+    answers[1].member.degrade("predict", "plain", "TIMEOUT", "STALE_ANSWER", 1)
+    del answers[2].member.stages[3:]
+    recalled = Recalled(answers[2].member, keep(answers[1], 1), CacheOutcome.HIT, 7)
+    writer = AnswerWriter()
+    for answer in (*answers, recalled, answers[0]):
+        assert pb.PredictResponse.FromString(writer.bytes(answer)) == parsed(answer)
 
 
 async def test_request_keeps_its_own_ids_and_stages_when_it_gets_a_kept_answer(

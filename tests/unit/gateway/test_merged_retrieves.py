@@ -5,9 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 from forebay.errors import NotUsable
+from forebay.v1 import prediction_pb2 as pb
 
 from ann_index.faiss_index import FaissIndex
-from gateway.answer_wire import response_of
+from gateway.answer_wire import response_bytes
 from tests.support.pipeline_application import PipelineApplication, ranked, scores, told
 
 
@@ -89,7 +90,8 @@ async def test_keys_that_are_text_are_merged_as_numbers_are(pipelines: PipelineA
 
 async def test_provenance_names_all_indexes_in_the_files_order(pipelines: PipelineApplication) -> None:
     await pipelines.write_rows("user_view", user_id=[1], taste=[[1, 0]], mood=[[0, 1]])
-    provenance = response_of(await pipelines.ask("merged_items", user_id=1)).provenance
+    answer = response_bytes(await pipelines.ask("merged_items", user_id=1))
+    provenance = pb.PredictResponse.FromString(answer).provenance
     assert (provenance.index, provenance.index_version) == ("vectors,angles", "1,1")
 
 
