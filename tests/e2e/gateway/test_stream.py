@@ -27,6 +27,7 @@ from tests.support.tiny_application import write_tiny_application
 PATH = "/forebay.v1.PredictionService/StreamPredict"
 RECENT = "/forebay.v1.AdminService/ListRecentRequests"
 LONG_S = 30.0
+SHED = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 
 
 def ask(identity: str, user_id: int, timeout_us: int = 0, **options: Any) -> bytes:
@@ -64,12 +65,21 @@ async def test_a_thousand_pipelined_messages_each_get_their_own_answer(
 ) -> None:
     alone = {user: client.predict("items_for_user", user_id=user) for user in range(1, 21)}
     expected = {user: [item.entity["item_id"] for item in answer] for user, answer in alone.items()}
+    answers: dict[str, Answer] = {}
     async with grpc.aio.insecure_channel(tiny.gateway) as channel:
-        stream = channel.stream_stream(PATH)(timeout=LONG_S)
-        messages = [ask(str(number), 1 + number % 20) for number in range(1000)]
-        writing = asyncio.create_task(write_all(stream, messages))
-        answers = await read_all(stream)
-        await writing
+        left = [str(number) for number in range(1000)]
+        for _ in range(10):  # on a busy machine some are shed, and asked again
+            stream = channel.stream_stream(PATH)(timeout=LONG_S)
+            messages = [ask(identity, 1 + int(identity) % 20) for identity in left]
+            writing = asyncio.create_task(write_all(stream, messages))
+            found = await read_all(stream)
+            await writing
+            assert sorted(found) == sorted(left)
+            left = [identity for identity, answer in found.items() if answer.error.code == SHED]
+            answers.update(found)
+            if not left:
+                break
+            await asyncio.sleep(0.1)
     assert len(answers) == 1000
     for number in range(1000):
         assert ranking(answers[str(number)]) == expected[1 + number % 20]
