@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from forebay import _pack
@@ -15,12 +16,14 @@ from ann_index.snapshot import SnapshotSpec, build_snapshot, index_directory
 from ann_index.types import Metric
 from feature_store.codec import RowEncoder
 from feature_store.keys import canonical_texts
+from gateway.admission import Admission
 from gateway.admit import PredictRequest
 from gateway.batch import Answer
 from gateway.compile import compile_release
 from gateway.kept_answer import Recalled
-from gateway.plan import CompiledPipeline, CompiledRelease, FallbackCandidates
+from gateway.plan import CompiledPipeline, CompiledRelease, FallbackCandidates, RetrieveStep
 from gateway.predict import Predictor
+from gateway.recall import Recall
 from gateway.shelf import Shelf
 from registry.application_file import parse_application
 from registry.columns import ColumnData
@@ -29,11 +32,12 @@ from registry.dtypes import Scalar
 from registry.evolution import next_ids
 from registry.plan import NO_IDS, Plan
 from registry.release import Release
+from runtime.admission_settings import AdmissionSettings
 from runtime.batcher import Criticality
 from runtime.clock import Clock, ManualClock
 from runtime.engine_settings import AnnIndexSettings, OnnxSettings
 from runtime.offload import Offload
-from tests.support.faulty_engines import FaultyRunner, FaultyStore
+from tests.support.faulty_engines import FaultyRunner, FaultyStore, SlowIndex
 from tests.support.snapshots import QUICK
 from tests.support.tiny_application import write_linear_model
 
@@ -79,11 +83,29 @@ class DegradingApplication:
     clock: Clock
     release: CompiledRelease
     runners: dict[str, FaultyRunner]
+    index_delay_s: float = 0.0
+    inline_below_s: float = 1.0
+    admission: AdmissionSettings = AdmissionSettings()
+    others: asyncio.Task[Any] | None = None
     predictor: Predictor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.offload = Offload(self.clock, threads=2, inline_below_s=1.0)
-        self.predictor = Predictor(self.store, self.offload, self.clock)
+        self.make_predictor()
+
+    def make_predictor(self, recall: Recall | None = None) -> None:
+        """Make what answers, by the settings of now."""
+        self.offload = Offload(self.clock, threads=2, inline_below_s=self.inline_below_s)
+        admission = Admission(self.admission, self.clock)
+        self.predictor = Predictor(
+            self.store, self.offload, self.clock, recall=recall, admission=admission
+        )
+
+    async def finish(self) -> None:
+        """Wait for the other requests, and let the threads end."""
+        if self.others is not None:
+            await self.others
+        await self.predictor.aclose()
+        self.offload.close()
 
     async def write(self, view: str, keys: Sequence[int], **columns: Sequence[Any]) -> None:
         """Store rows, a column per feature that is given; others are null."""
@@ -141,6 +163,7 @@ def degrading_application(
     degrade_one: str = "{}",
     budget: str = "",
     fallback: bool = False,
+    slow_index: bool = False,
 ) -> DegradingApplication:
     """Compile the application with these rules, and with fallback candidates where asked for."""
     text = YAML.replace("DEGRADE_ONE", degrade_one).replace("DEGRADE", degrade).replace("BUDGET", budget)
@@ -169,7 +192,19 @@ def degrading_application(
             retrieve_fallback=candidates if fallback and pipeline.retrieve is not None else None,
         )
     compiled = replace(compiled, pipelines=pipelines)
-    return DegradingApplication(FaultyStore(clock), clock, compiled, runners)
+    made = DegradingApplication(FaultyStore(clock), clock, compiled, runners)
+    if slow_index:
+        pipelines["items"] = _with_slow_index(pipelines["items"], made)
+    return made
+
+
+def _with_slow_index(pipeline: CompiledPipeline, application: DegradingApplication) -> CompiledPipeline:
+    assert pipeline.retrieve is not None
+    (search,) = pipeline.retrieve.searches
+    index = SlowIndex(search.snapshot.index, lambda: application.index_delay_s)
+    slow = replace(search, snapshot=replace(search.snapshot, index=cast(Any, index)))
+    retrieve = RetrieveStep((slow,), pipeline.retrieve.estimate)
+    return replace(pipeline, retrieve=retrieve)
 
 
 def _build(directory: Path) -> None:

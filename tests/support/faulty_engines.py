@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from forebay.deadline import NEVER, Deadline
 from forebay.errors import DeadlineExceeded, NotUsable, Unavailable
 from numpy.typing import NDArray
 
+from ann_index.index import VectorIndex
+from ann_index.types import Metric, Neighbours
 from feature_store.memory_store import MemoryStore
 from model_server.runner import ModelRunner
 from model_server.tensors import TensorSpec
@@ -17,16 +21,20 @@ from runtime.clock import Clock
 
 
 class FaultyStore(MemoryStore):
-    """A store whose reads take `delay_s` from when they are asked for, or fail where `gone`."""
+    """A store whose reads take `delay_s` from when they are asked for, or fail where `gone`. With
+    `slow_views`, only reads of views with these ids do."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.delay_s = 0.0
         self.gone = False
+        self.slow_views: set[int] | None = None
         self.reads = 0
 
     async def get_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> list[bytes | None]:
         self.reads += 1
+        if self.slow_views is not None and not any(_view_of(key) in self.slow_views for key in keys):
+            return await super().get_many(keys, deadline)
         if self.gone:
             raise Unavailable("the store is gone")
         left_s = deadline.remaining_s(self._clock.monotonic_s())
@@ -38,12 +46,20 @@ class FaultyStore(MemoryStore):
         return await super().get_many(keys, deadline)
 
 
+def _view_of(key: bytes) -> int:
+    """Return the view's id in a row's key, `f:{entity:key}:view:generation`; -1 in any other key."""
+    parts = key.rsplit(b":", 2)
+    return int(parts[1]) if key.startswith(b"f:") else -1
+
+
 class FaultyRunner:
-    """A model whose runs first call `before`, which may take its time, or raise."""
+    """A model whose runs first call `before`, then take `delay_s`, then fail where `broken`."""
 
     def __init__(self, runner: ModelRunner) -> None:
         self._runner = runner
-        self.before: Any = lambda: None
+        self.before: Callable[[], None] = lambda: None
+        self.delay_s = 0.0
+        self.broken = False
 
     @property
     def name(self) -> str:
@@ -63,8 +79,34 @@ class FaultyRunner:
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         self.before()
+        if self.delay_s:
+            time.sleep(self.delay_s)
+        if self.broken:
+            raise NotUsable(f"model {self.name} version {self.version} failed in a run")
         return self._runner.run(inputs, outputs)
 
-    def fail(self) -> None:
-        """What `before` may be set to: a run that fails."""
-        raise NotUsable(f"model {self.name} version {self.version} failed in a run")
+
+class SlowIndex:
+    """An index whose searches take as long as `delay_s` says."""
+
+    def __init__(self, index: VectorIndex, delay_s: Callable[[], float]) -> None:
+        self._index = index
+        self._delay_s = delay_s
+
+    @property
+    def dimension(self) -> int:
+        return self._index.dimension
+
+    @property
+    def metric(self) -> Metric:
+        return self._index.metric
+
+    @property
+    def count(self) -> int:
+        return self._index.count
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, exclude: Sequence[NDArray[np.int64]] | None = None
+    ) -> Neighbours:
+        time.sleep(self._delay_s())
+        return self._index.search(queries, k, exclude)
