@@ -20,7 +20,7 @@ from runtime.stages import StageTiming
 
 MAX_TOP = 10_000
 MAX_CANDIDATES = 10_000
-_STAND_IN_S = 0.001
+_STAND_IN_S = 0.002
 """What is left of a request's time for what stands in for its prediction, where something does."""
 
 
@@ -48,7 +48,7 @@ class PredictRequest:
 
 
 def admit(request: PredictRequest, reply_reserve_s: float = 0.0) -> Member:
-    """Return the request, typed. Of its time `reply_reserve_s`, a tenth at most, is kept for the reply.
+    """Return the request, typed. `reply_reserve_s` of its time is kept for the reply, as `Budget` bounds it.
 
     Raises: InvalidRequest naming the field that is unknown, missing, of a wrong type or out of range.
     """

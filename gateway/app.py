@@ -86,7 +86,16 @@ async def serve(
         precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
         recall = Recall(clock, settings.recall)
         admission = Admission(settings.admission, clock)
-        predictor = Predictor(store, offload, clock, limits, precomputed, recall=recall, admission=admission)
+        predictor = Predictor(
+            store,
+            offload,
+            clock,
+            limits,
+            precomputed,
+            settings.gateway.reply_reserve_s,
+            recall=recall,
+            admission=admission,
+        )
         stack.push_async_callback(predictor.aclose)
         charge = admission.charge if admission.charges else None
         gateway = RpcServer(

@@ -95,6 +95,11 @@ class Member:
     """The key texts of its candidates, for the views whose writes end its answer."""
 
     @property
+    def reply_at_s(self) -> float:
+        """When its reply has to be begun: what stands in for an answer that was given up has until then."""
+        return (self.give_up_s + self.deadline.at_s) / 2
+
+    @property
     def row_count(self) -> int:
         """The most rows that the request may have scored, at least 1: its weight in a batch."""
         if self.candidates is not None:

@@ -9,8 +9,9 @@ from forebay.deadline import NEVER, Deadline
 
 DEFAULT_TIMEOUT_S = 1.0
 """Where neither the caller nor the pipeline sets a limit."""
-_LARGEST_RESERVE = 0.1
-"""Share of a request's time that may be kept for its reply: one in a hurry is not all reserve."""
+_LARGEST_RESERVE, _SMALLEST_RESERVE = 0.1, 0.02
+"""Shares of a request's time that are kept for its reply, at most (one in a hurry is not all reserve) and at
+least (one with much time can spare some of it, and is never late)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ class Budget:
         """Return when the steps have to be done, and when their answer is given up, for the reply to be sent
         by `deadline`. Half of its reserve lies between the two; `stand_in_s` is kept for what is then done.
         """
-        longest_s = (deadline.at_s - admitted_s) * _LARGEST_RESERVE
-        reserve_s = min(reply_reserve_s, longest_s)
+        given_s = deadline.at_s - admitted_s
+        longest_s = given_s * _LARGEST_RESERVE
+        reserve_s = min(max(reply_reserve_s, given_s * _SMALLEST_RESERVE), longest_s)
         give_up_s = deadline.at_s - reserve_s / 2 - min(stand_in_s, longest_s)
         return give_up_s - reserve_s / 2, give_up_s
 

@@ -34,7 +34,7 @@ from runtime.clock import Clock
 from runtime.offload import Offload
 from runtime.settings import RecallSettings
 
-DEFAULT_REPLY_RESERVE_S = 0.001
+DEFAULT_REPLY_RESERVE_S = 0.002
 
 
 class Predictor:

@@ -34,7 +34,7 @@ class StandIn:
         reason = reason_of(error)
         for fallback in member.pipeline.predict_fallbacks:
             if isinstance(fallback, PredictFallback):
-                found = await self._recalled(member, fallback, reason)
+                found = await self._recalled(member, fallback, reason, member.reply_at_s)
                 if found is not None:
                     return found
         return None
@@ -47,7 +47,9 @@ class StandIn:
                 waiting = _score(batch, fallback, reason, waiting)
             else:
                 members = list(compress(batch.members, waiting))
-                found = await asyncio.gather(*[self._recalled(one, fallback, reason) for one in members])
+                found = await asyncio.gather(
+                    *[self._recalled(one, fallback, reason, one.give_up_s) for one in members]
+                )
                 for member, answer in zip(members, found, strict=True):
                     member.answer = answer
                 waiting = [
@@ -58,9 +60,11 @@ class StandIn:
         for member in compress(batch.members, waiting):
             member.error = another(error)
 
-    async def _recalled(self, member: Member, fallback: PredictFallback, reason: str) -> Recalled | None:
+    async def _recalled(
+        self, member: Member, fallback: PredictFallback, reason: str, until_s: float
+    ) -> Recalled | None:
         if fallback is PredictFallback.PRECOMPUTED:
-            found = await self._precomputed.read(member, Deadline(member.work_until_s))
+            found = await self._precomputed.read(member, Deadline(until_s))
         else:
             found = self._kept(member)
         if found is not None:

@@ -162,6 +162,11 @@ class GatewaySettings(Group):
     """Threads for the work that doesn't run on the event loop. More than the cores that are left over only
     make each piece of work slower."""
 
+    reply_reserve_s: Annotated[float, Field(ge=0)] = 0.002
+    """Seconds of a request's time that are kept for its reply: at least a fiftieth of its time, at most a
+    tenth. More makes answers degrade sooner where a dependency is slow; less makes more of them late, for
+    timers are good to a millisecond."""
+
     precomputed_wait_s: PositiveFloat = 0.005
     """Seconds that a request of a pipeline with `precomputed: first` waits for its answer in the store, at
     most a quarter of what its deadline leaves; then it is computed. Lower computes more while the store is

@@ -49,7 +49,7 @@ YAML = """\
 app: degrading
 entities: {user: {key: {user_id: int64}}, item: {key: {item_id: int64}}}
 views:
-  taste: {entity: user, max_age: 1h, features: {vector: {dtype: "float32[2]", space: s}, age: float32}}
+  taste: {entity: user, max_age: 10h, features: {vector: {dtype: "float32[2]", space: s}, age: float32}}
   item: {entity: item, features: {price: float32, rating: float32, vector: {dtype: "float32[2]", space: s}}}
   trend: {entity: item, max_age: 1h, features: {clicks: {dtype: float32, default: 3}}}
 indexes: {items: {entity: item, vector: item.vector, metric: inner_product}}
@@ -85,7 +85,7 @@ class DegradingApplication:
     runners: dict[str, FaultyRunner]
     index_delay_s: float = 0.0
     inline_below_s: float = 1.0
-    admission: AdmissionSettings = AdmissionSettings()
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     others: asyncio.Task[Any] | None = None
     predictor: Predictor = field(init=False)
 
@@ -96,9 +96,7 @@ class DegradingApplication:
         """Make what answers, by the settings of now."""
         self.offload = Offload(self.clock, threads=2, inline_below_s=self.inline_below_s)
         admission = Admission(self.admission, self.clock)
-        self.predictor = Predictor(
-            self.store, self.offload, self.clock, recall=recall, admission=admission
-        )
+        self.predictor = Predictor(self.store, self.offload, self.clock, recall=recall, admission=admission)
 
     async def finish(self) -> None:
         """Wait for the other requests, and let the threads end."""

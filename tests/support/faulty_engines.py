@@ -21,12 +21,13 @@ from runtime.clock import Clock
 
 
 class FaultyStore(MemoryStore):
-    """A store whose reads take `delay_s` from when they are asked for, or fail where `gone`. With
+    """A store whose reads take `delay_s` and `row_delay_s` for each row, or fail where `gone`. With
     `slow_views`, only reads of views with these ids do."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.delay_s = 0.0
+        self.row_delay_s = 0.0
         self.gone = False
         self.slow_views: set[int] | None = None
         self.reads = 0
@@ -38,18 +39,18 @@ class FaultyStore(MemoryStore):
         if self.gone:
             raise Unavailable("the store is gone")
         left_s = deadline.remaining_s(self._clock.monotonic_s())
-        if self.delay_s >= left_s:
+        delay_s = self.delay_s + self.row_delay_s * len(keys)
+        if delay_s >= left_s:
             await asyncio.sleep(left_s)
             raise DeadlineExceeded("the store didn't answer before the deadline")
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
+        if delay_s:
+            await asyncio.sleep(delay_s)
         return await super().get_many(keys, deadline)
 
 
 def _view_of(key: bytes) -> int:
-    """Return the view's id in a row's key, `f:{entity:key}:view:generation`; -1 in any other key."""
-    parts = key.rsplit(b":", 2)
-    return int(parts[1]) if key.startswith(b"f:") else -1
+    """Return the view's id in a row's key, `f{entity:key}view:generation`; -1 in any other key."""
+    return int(key.rpartition(b"}")[2].split(b":")[0]) if key.startswith(b"f{") else -1
 
 
 class FaultyRunner:

@@ -26,8 +26,9 @@ def test_a_stage_has_its_cap_or_what_remains() -> None:
     assert budget.limit_s("hydrate", 100.025, 101.0) == 100.025
 
 
-def test_the_reply_has_its_reserve_but_never_over_a_tenth() -> None:
+def test_the_reply_has_its_reserve_within_bounds() -> None:
     budget = Budget(None, {})
-    assert budget.ends_s(Deadline(100.1), 100.0, 0.001, 0.0) == pytest.approx((100.099, 100.0995))
-    assert budget.ends_s(Deadline(100.1), 100.0, 0.001, 0.002) == pytest.approx((100.097, 100.0975))
-    assert budget.ends_s(Deadline(100.001), 100.0, 0.001, 0.002) == pytest.approx((100.0008, 100.00085))
+    assert budget.ends_s(Deadline(100.1), 100.0, 0.004, 0.0) == pytest.approx((100.096, 100.098))
+    assert budget.ends_s(Deadline(100.1), 100.0, 0.004, 0.002) == pytest.approx((100.094, 100.096))
+    assert budget.ends_s(Deadline(100.001), 100.0, 0.004, 0.002) == pytest.approx((100.0008, 100.00085))
+    assert budget.ends_s(Deadline(101.0), 100.0, 0.004, 0.0) == pytest.approx((100.98, 100.99))
