@@ -113,7 +113,7 @@ async def serve(
         gateway.add(FEATURES, FeatureServicer(live, reads, writes, admission))
         gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload), admission))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
-        admin.add(ADMIN, AdminServicer(live, recent, settings.app, clock.now_us()))
+        admin.add(ADMIN, AdminServicer(live, predictor, recent, settings.app, clock.now_us()))
         stack.push_async_callback(gateway.aclose)
         stack.push_async_callback(admin.aclose)
         addresses = Addresses(await gateway.start(), await admin.start())

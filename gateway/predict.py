@@ -70,7 +70,7 @@ class Predictor:
         self._assemble = Step("assemble", assemble)
         self._predict = predict_step(offload, gates.of_model, self._stand_in)
         self._select = Step("select", select)
-        self._admission = admission or Admission(AdmissionSettings(), clock)
+        self.admission = admission or Admission(AdmissionSettings(), clock)
         self._batchers: dict[str, Batcher[Member, Reply]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer | Recalled:
@@ -106,7 +106,7 @@ class Predictor:
     async def _compute(self, member: Member) -> Answer | Recalled:
         """Return an answer that is made now, or what stands in for it."""
         try:
-            with self._admission.admit(member):
+            with self.admission.admit(member):
                 answer = await self._batcher(member.pipeline.name).submit(
                     member,
                     key=member.pipeline.release,

@@ -6,8 +6,12 @@ from forebay.errors import InvalidRequest
 from forebay.v1 import admin_pb2 as pb
 from forebay.v1 import prediction_pb2
 
+from gateway.admission import PipelineAdmission
 from gateway.answer_wire import stage_message
 from gateway.live import LiveRelease
+from gateway.predict import Predictor
+from gateway.recall import RecallStats
+from runtime.batcher import Criticality
 from runtime.recent import MethodCounts, RecentRequests, RequestRecord
 from runtime.rpc.call import Call
 
@@ -17,8 +21,16 @@ DEFAULT_LIMIT = 20
 class AdminServicer:
     """Answers from this process's memory; changes nothing."""
 
-    def __init__(self, live: LiveRelease, recent: RecentRequests, app: str, started_at_us: int) -> None:
+    def __init__(
+        self,
+        live: LiveRelease,
+        predictor: Predictor,
+        recent: RecentRequests,
+        app: str,
+        started_at_us: int,
+    ) -> None:
         self._live = live
+        self._predictor = predictor
         self._recent = recent
         self._app = app
         self._started_at_us = started_at_us
@@ -39,6 +51,11 @@ class AdminServicer:
             started_at_us=self._started_at_us,
             pending_release_error=self._live.pending_error,
             calls=[_calls(method, counts) for method, counts in self._recent.counts.items()],
+            degradations=[_degraded(*what, count) for what, count in self._predictor.degraded.items()],
+            admission=[
+                _admission(name, state) for name, state in self._predictor.admission.stats.pipelines.items()
+            ],
+            cache=_cache(self._predictor.recall.stats),
         )
         if self._live.loaded:
             release = self._live.current
@@ -56,6 +73,33 @@ class AdminServicer:
 
 def _calls(method: str, counts: MethodCounts) -> pb.MethodCalls:
     return pb.MethodCalls(method=method, by_status=counts.by_status, late=counts.late)
+
+
+def _degraded(pipeline: str, stage: str, reason: str, action: str, answers: int) -> pb.DegradationCount:
+    return pb.DegradationCount(pipeline=pipeline, stage=stage, reason=reason, action=action, answers=answers)
+
+
+def _admission(name: str, state: PipelineAdmission) -> pb.PipelineAdmission:
+    return pb.PipelineAdmission(
+        pipeline=name,
+        in_flight=state.in_flight,
+        limit=state.limits[Criticality.DEFAULT],
+        admitted=sum(state.counts.admitted),
+        refused=sum(state.counts.refused),
+    )
+
+
+def _cache(stats: RecallStats) -> pb.CacheCounts:
+    return pb.CacheCounts(
+        hits=stats.hits,
+        stale=stats.stale,
+        joined=stats.joined,
+        misses=stats.misses,
+        evicted=stats.evicted,
+        invalidated=stats.invalidated,
+        entries=stats.entries,
+        bytes=stats.bytes,
+    )
 
 
 def _message(record: RequestRecord) -> pb.RecentRequest:

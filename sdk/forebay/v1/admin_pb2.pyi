@@ -45,7 +45,7 @@ class DescribeServerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeServerResponse(_message.Message):
-    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error", "calls")
+    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error", "calls", "degradations", "admission", "cache")
     APP_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,9 @@ class DescribeServerResponse(_message.Message):
     PIPELINES_FIELD_NUMBER: _ClassVar[int]
     PENDING_RELEASE_ERROR_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
+    ADMISSION_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     app: str
     plan: int
     release: int
@@ -60,7 +63,58 @@ class DescribeServerResponse(_message.Message):
     pipelines: _containers.RepeatedCompositeFieldContainer[PipelineState]
     pending_release_error: str
     calls: _containers.RepeatedCompositeFieldContainer[MethodCalls]
-    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ..., calls: _Optional[_Iterable[_Union[MethodCalls, _Mapping]]] = ...) -> None: ...
+    degradations: _containers.RepeatedCompositeFieldContainer[DegradationCount]
+    admission: _containers.RepeatedCompositeFieldContainer[PipelineAdmission]
+    cache: CacheCounts
+    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ..., calls: _Optional[_Iterable[_Union[MethodCalls, _Mapping]]] = ..., degradations: _Optional[_Iterable[_Union[DegradationCount, _Mapping]]] = ..., admission: _Optional[_Iterable[_Union[PipelineAdmission, _Mapping]]] = ..., cache: _Optional[_Union[CacheCounts, _Mapping]] = ...) -> None: ...
+
+class DegradationCount(_message.Message):
+    __slots__ = ("pipeline", "stage", "reason", "action", "answers")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    stage: str
+    reason: str
+    action: str
+    answers: int
+    def __init__(self, pipeline: _Optional[str] = ..., stage: _Optional[str] = ..., reason: _Optional[str] = ..., action: _Optional[str] = ..., answers: _Optional[int] = ...) -> None: ...
+
+class PipelineAdmission(_message.Message):
+    __slots__ = ("pipeline", "in_flight", "limit", "admitted", "refused")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    in_flight: int
+    limit: int
+    admitted: int
+    refused: int
+    def __init__(self, pipeline: _Optional[str] = ..., in_flight: _Optional[int] = ..., limit: _Optional[int] = ..., admitted: _Optional[int] = ..., refused: _Optional[int] = ...) -> None: ...
+
+class CacheCounts(_message.Message):
+    __slots__ = ("hits", "stale", "joined", "misses", "evicted", "invalidated", "entries", "bytes")
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    INVALIDATED_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    hits: int
+    stale: int
+    joined: int
+    misses: int
+    evicted: int
+    invalidated: int
+    entries: int
+    bytes: int
+    def __init__(self, hits: _Optional[int] = ..., stale: _Optional[int] = ..., joined: _Optional[int] = ..., misses: _Optional[int] = ..., evicted: _Optional[int] = ..., invalidated: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class MethodCalls(_message.Message):
     __slots__ = ("method", "by_status", "late")
