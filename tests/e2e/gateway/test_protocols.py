@@ -82,8 +82,6 @@ def test_garbage_is_the_callers_error(channel: grpc.Channel) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/forebay.v1.PredictionService/SubmitPrediction",
-        "/forebay.v1.PredictionService/GetPrediction",
         "/forebay.v1.PredictionService/NoSuchMethod",
         "/forebay.v1.AdminService/ListRecentRequests",
         "/forebay.v1.FeatureService/DeleteEntities",
