@@ -28,6 +28,10 @@ METHOD = "forebay.v1.PredictionService/StreamPredict"
 LONG_S = 20.0
 
 
+def response(request: PredictRequest) -> bytes:
+    return PredictResponse(provenance=Provenance(prediction_id=request.pipeline)).SerializeToString()
+
+
 class Gated:
     """Predictions that wait for their pipeline's gate: each test opens what it wants answered."""
 
@@ -57,7 +61,7 @@ class Gated:
         async with asyncio.timeout(LONG_S), self._changed:
             await self._changed.wait_for(lambda: self.under_way == 0)
 
-    async def _predict(self, request: PredictRequest, call: Call, latest: Deadline) -> PredictResponse:
+    async def _predict(self, request: PredictRequest, call: Call, latest: Deadline) -> bytes:
         call.pipeline = request.pipeline
         call.deadline = call.deadline.earliest(latest)
         self.calls.append(call)
@@ -66,7 +70,7 @@ class Gated:
             await self.gates.setdefault(request.pipeline, asyncio.Event()).wait()
         finally:
             await self._note("", -1)
-        return PredictResponse(provenance=Provenance(prediction_id=request.pipeline))
+        return response(request)
 
     async def _note(self, begun: str, change: int) -> None:
         self.under_way += change
@@ -79,7 +83,7 @@ class Gated:
 class Scripted(Gated):
     """Predictions that end at once as their pipeline's name says."""
 
-    async def _predict(self, request: PredictRequest, call: Call, latest: Deadline) -> PredictResponse:
+    async def _predict(self, request: PredictRequest, call: Call, latest: Deadline) -> bytes:
         if request.pipeline == "missing":
             raise NotFound("no pipeline missing", field="pipeline")
         if request.pipeline == "busy":
@@ -87,10 +91,10 @@ class Scripted(Gated):
         if request.pipeline == "bug":
             raise ValueError("secret 4711")
         if request.pipeline == "torn":
-            torn: asyncio.Future[PredictResponse] = asyncio.get_running_loop().create_future()
+            torn: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             torn.cancel()
             return await torn
-        return PredictResponse(provenance=Provenance(prediction_id=request.pipeline))
+        return response(request)
 
 
 class Stream:
