@@ -122,7 +122,7 @@ class FaissIndex:
             return self._scan(targets, width, allowed)
         raw, positions = self._index.search(targets, width, params=self._parameters(effort, allowed))
         scores = self._scores(raw)
-        if positions[:, -1].min() < 0:
+        if min(positions[:, -1].tolist()) < 0:
             for row in np.flatnonzero(positions[:, -1] < 0):  # the graph, or the lists read, held too few
                 positions[row], scores[row] = self._scan(targets[row : row + 1], width, allowed)
         return _ties_ordered(positions, scores)

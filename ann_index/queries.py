@@ -18,6 +18,8 @@ MAX_K = 10_000
 MAX_COMPONENT = np.float32(1e15)
 """Largest magnitude of a component: squared and summed over 65,536 of them it still fits a float32."""
 
+_MAX_SQUARES = float(MAX_COMPONENT)
+
 
 def checked_queries(
     queries: NDArray[np.float32], dimension: int, metric: Metric, k: int
@@ -70,7 +72,7 @@ def is_in_range(vectors: NDArray[np.float32]) -> bool:
     # No component is larger than the root of the sum of their squares: one product settles the usual case.
     flat = vectors.reshape(-1)
     squares = float(np.dot(flat, flat))
-    return bool(squares <= MAX_COMPONENT) or bool((np.abs(vectors) <= MAX_COMPONENT).all())
+    return squares <= _MAX_SQUARES or bool((np.abs(vectors) <= MAX_COMPONENT).all())
 
 
 def normalised(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

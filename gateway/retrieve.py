@@ -200,7 +200,7 @@ def _flattened(
 ) -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.float32]]:
     """Return positions, members and scores of all rows, without the padding."""
     members = asked.members
-    if found.positions[:, -1].min() >= 0:  # padding comes last: there is none
+    if min(found.positions[:, -1].tolist()) >= 0:  # padding comes last: there is none
         return (
             found.positions.reshape(-1),
             np.repeat(members, found.positions.shape[1]),

@@ -77,7 +77,7 @@ def _order(batch: Batch, ranking: NDArray[np.generic] | None, start: int, stop: 
     own = ranking[start:stop]
     order = own.argsort(kind="stable")
     ranked = own[order]
-    if (ranked[1:] == ranked[:-1]).any() or (ranked[-1:] != ranked[-1:]).any():  # a tie, or NaN
+    if not np.greater(ranked[1:], ranked[:-1]).all():  # a tie, or NaN
         keys = [column[start:stop] for column in batch.candidates.columns.values()]
         order = np.lexsort((*reversed(keys), own))
     return order + start if start else order
