@@ -24,7 +24,7 @@ _STAND_IN_S = 0.002
 """What is left of a request's time for what stands in for its prediction, where something does."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PredictRequest:
     """One request as it came in: its columns and values are still the wire's."""
 

@@ -178,14 +178,23 @@ class Batch:
     """When the work for each member has to be done, on the monotonic clock."""
     step_reserve_s: float = field(init=False, default=0.0)
     """What a step leaves each later one at least."""
+    ends_s: list[float] = field(init=False)
+    """When each member is given up, on the monotonic clock."""
+    last_end_s: float = field(init=False)
+    """The last of those."""
+    ends_together: bool = field(init=False)
+    """Whether all of those are one."""
 
     def __post_init__(self) -> None:
         self.due_s = [member.work_until_s for member in self.members]
+        self.ends_s = [member.give_up_s for member in self.members]
+        self.last_end_s = max(self.ends_s)
+        self.ends_together = min(self.ends_s) == self.last_end_s
 
     def hurry(self) -> None:
         """Use all the time that the members have: a step has been waited for in vain. The steps that are left
         share it."""
-        self.due_s = [member.give_up_s for member in self.members]
+        self.due_s = self.ends_s
         spare_s = min([member.give_up_s - member.work_until_s for member in self.members])
         self.step_reserve_s = spare_s / _SHARES
 
@@ -208,16 +217,14 @@ class Batch:
     @property
     def ended(self) -> bool:
         """Whether no member is left that waits for an answer."""
-        return all(member.error is not None or member.answer is not None for member in self.members)
+        return not [member for member in self.members if member.error is None and member.answer is None]
 
     def limits_s(self, stage: str, now_s: float, reserve_s: float | None) -> list[float]:
         """Return by when a stage that starts now has to be done for each member. `reserve_s` is kept for the
         later ones; None for a stage that may take all there is, because nothing can be done without it.
         """
-        limit_s = self.pipeline.budget.limit_s
-        if reserve_s is None:
-            return [limit_s(stage, member.give_up_s, now_s) for member in self.members]
-        return [limit_s(stage, due_s - reserve_s, now_s) for due_s in self.due_s]
+        limits_s = self.ends_s if reserve_s is None else [due_s - reserve_s for due_s in self.due_s]
+        return self.pipeline.budget.limits_s(stage, limits_s, now_s)
 
     def part(self, places: Sequence[int]) -> Batch:
         """Return the members at `places` (rising), with all that is known for them, as a batch of their own.
@@ -250,7 +257,7 @@ class Batch:
                 member.error = another(error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerColumn:
     """One column of an answer, a value per ranked row."""
 
@@ -260,7 +267,7 @@ class AnswerColumn:
     statuses: NDArray[np.uint8] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What one request gets: columns in rank order, and what made them."""
 

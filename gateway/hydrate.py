@@ -4,6 +4,7 @@ and settle what is missing, stale or corrupt by each view's rule (`fallback.py`)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -28,7 +29,7 @@ def hydrate_step(store: OnlineStore, clock: Clock, gate: Callable[[Batch], Gate]
         await hydrate(batch, _reader(batch, store, clock, deadline, is_spare(batch)))
 
     def is_spare(batch: Batch) -> bool:
-        return all(view.is_spare for view in batch.pipeline.hydrate)
+        return "hydrate" in batch.pipeline.spare_steps
 
     return DependentStep(
         "hydrate",
@@ -47,7 +48,7 @@ def hydrate_candidates_step(store: OnlineStore, clock: Clock, gate: Callable[[Ba
         await hydrate_candidates(batch, _reader(batch, store, clock, deadline, is_spare(batch)))
 
     def is_spare(batch: Batch) -> bool:
-        return all(view.is_spare for view in batch.pipeline.hydrate_candidates)
+        return "hydrate_candidates" in batch.pipeline.spare_steps
 
     return DependentStep(
         "hydrate_candidates",
@@ -156,19 +157,15 @@ def _fill_candidates(batch: Batch, read: Sequence[Rows], missing: str) -> None:
 
 async def _read(views: Sequence[HydratedView], texts: Sequence[Sequence[str]], read: Read) -> list[Rows]:
     """Return each view's rows. Cost: one round trip; none for views that were never refreshed."""
-    keys: list[bytes] = []
-    for view, view_texts in zip(views, texts, strict=True):
-        if view.reader.published:
-            keys += view.reader.row_keys(view_texts)
-    found = await read(keys) if keys else []
+    keys = [view.reader.row_keys(of_view) for view, of_view in zip(views, texts, strict=True)]
+    every_key = list(chain.from_iterable(keys))
+    found = await read(every_key) if every_key else []
     rows: list[Rows] = []
     start = 0
-    for view, view_texts in zip(views, texts, strict=True):
-        if view.reader.published:
-            rows.append(found[start : start + len(view_texts)])
-            start += len(view_texts)
-        else:
-            rows.append([None] * len(view_texts))
+    for own, of_view in zip(keys, texts, strict=True):
+        stop = start + len(own)
+        rows.append(found[start:stop] if own else [None] * len(of_view))
+        start = stop
     return rows
 
 

@@ -39,7 +39,7 @@ class InputField:
     default: InputValue | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inputs:
     """A request's typed inputs.
 

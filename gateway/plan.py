@@ -261,6 +261,13 @@ class CompiledPipeline:
     """None where the pipeline gives no precomputed answers, or has none."""
     recall: RecallStep | None = None
     """None where every answer is made anew."""
+    spare_steps: frozenset[str] = field(init=False)
+    """The hydrating steps whose views all say what to do without their rows."""
+
+    def __post_init__(self) -> None:
+        views = {"hydrate": self.hydrate, "hydrate_candidates": self.hydrate_candidates}
+        spare = [step for step, of_step in views.items() if all(view.is_spare for view in of_step)]
+        object.__setattr__(self, "spare_steps", frozenset(spare))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from forebay.errors import DeadlineExceeded, Error, Internal, NotUsable, Unavail
 
 from gateway.batch import Batch, Member
 from runtime.clock import Clock
-from runtime.gate import Gate
+from runtime.gate import Gate, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class StepRunner:
     """
 
     def __init__(self, clock: Clock, deliver: Callable[[Sequence[Member]], None]) -> None:
-        self._clock = clock
+        self.monotonic_s = clock.monotonic_s
         self._deliver = deliver
 
     async def run(self, batch: Batch, steps: Sequence[Step]) -> None:
@@ -77,12 +77,13 @@ class StepRunner:
         for place, step in enumerate(steps):
             if batch.ended:
                 return
-            start_s = self._clock.monotonic_s()
-            if isinstance(step, DependentStep):
-                attempt = _Attempt(self, self._clock, batch, step, steps[place + 1 :], parted, start_s)
-                await attempt.make()
-            else:
+            start_s = self.monotonic_s()
+            if not isinstance(step, DependentStep):
                 await self._run(batch, step, start_s)
+            elif batch.ends_together and not step.is_spare(batch):
+                await self._run_needed(batch, step, start_s)
+            else:
+                await _Attempt(self, batch, step, steps[place + 1 :], parted, start_s).make()
 
     async def go_without(
         self,
@@ -104,7 +105,7 @@ class StepRunner:
 
     async def _run(self, batch: Batch, step: Step, start_s: float) -> None:
         """Run a step that depends on nothing."""
-        last_s = max([member.give_up_s for member in batch.members])
+        last_s = batch.last_end_s
         given_s = last_s - start_s
         if given_s <= 0:
             batch.fail(_too_late(step.name))
@@ -113,21 +114,45 @@ class StepRunner:
             await step.work(batch, Deadline(last_s))
         except Error as error:
             batch.fail(error)
-        _stamp(batch, step.name, start_s, self._clock.monotonic_s(), given_s)
+        _stamp(batch, step.name, start_s, self.monotonic_s(), given_s)
+
+    async def _run_needed(self, batch: Batch, step: DependentStep, start_s: float) -> None:
+        """Run a step that a batch can't do without, all of whose members have as long: what `_Attempt` does,
+        without what it does for members that part."""
+        gate, size = step.gate(batch), step.size(batch)
+        last_s = batch.limits_s(step.name, start_s, None)[0]
+        given_s = last_s - start_s
+        verdict = gate.admit(start_s, given_s, size)
+        if verdict is Verdict.ADMITTED:
+            try:
+                await step.work(batch, Deadline(last_s))
+                ended_s = self.monotonic_s()
+                gate.succeeded(ended_s, ended_s - start_s, size)
+            except DeadlineExceeded:
+                ended_s = self.monotonic_s()
+                gate.timed_out(ended_s, given_s, size)
+                batch.fail(_not_done(step.name, given_s))
+            except Error as error:
+                ended_s = self.monotonic_s()
+                gate.failed(ended_s)
+                batch.fail(error)
+        else:
+            ended_s = start_s
+            batch.fail(_refusal(step.name, gate, size, verdict.name, start_s, given_s))
+        _stamp(batch, step.name, start_s, ended_s, given_s)
 
 
 class _Attempt:
     """One run of a step that depends on something: at once, in part, or not at all."""
 
     __slots__ = (
-        "_batch", "_clock", "_gate", "_last_s", "_later", "_limits_s", "_parted", "_runner", "_size",
-        "_spare", "_start_s", "_step",
+        "_batch", "_gate", "_last_s", "_later", "_limits_s", "_parted", "_runner", "_size", "_spare",
+        "_start_s", "_step",
     )  # fmt: skip
 
     def __init__(
         self,
         runner: StepRunner,
-        clock: Clock,
         batch: Batch,
         step: DependentStep,
         later: Sequence[Step],
@@ -135,7 +160,6 @@ class _Attempt:
         start_s: float,
     ) -> None:
         self._runner = runner
-        self._clock = clock
         self._batch = batch
         self._step = step
         self._later = later
@@ -152,49 +176,45 @@ class _Attempt:
             self._last_s = max(self._limits_s)
 
     async def make(self) -> None:
-        """Do the step's work, or what the pipeline says to do without it, for all members."""
-        batch, step, given_s = self._batch, self._step, self._last_s - self._start_s
-        verdict = self._gate.admit(self._start_s, given_s, self._size)
-        if not verdict:
+        """Do the step's work, or what the pipeline says to do without it, for all members; the gate learns
+        how it went."""
+        batch, step, gate, size = self._batch, self._step, self._gate, self._size
+        start_s, last_s, monotonic_s = self._start_s, self._last_s, self._runner.monotonic_s
+        given_s = last_s - start_s
+        verdict = gate.admit(start_s, given_s, size)
+        if verdict is not Verdict.ADMITTED:
             await _do_without(batch, step, verdict.name, self._refusal(verdict.name, given_s))
         elif not (self._spare and await self._part_helpless()):
-            differ = min(self._limits_s) < self._last_s
+            differ = len(self._limits_s) > 1 and min(self._limits_s) < last_s
             if differ:
                 self._part_hurried()
             try:
-                await self._work(differ)
+                work = step.work(batch, Deadline(last_s))
+                await (self._wait(work) if differ and self._spare else work)
+                ended_s = monotonic_s()
+                gate.succeeded(ended_s, ended_s - start_s, size)
             except DeadlineExceeded:
-                self._gate.timed_out(self._clock.monotonic_s(), given_s, self._size)
+                gate.timed_out(monotonic_s(), given_s, size)
                 batch.hurry()
                 await _do_without(batch, step, "TIMEOUT", _not_done(step.name, given_s))
             except Unavailable as error:
-                self._gate.failed(self._clock.monotonic_s())
+                gate.failed(monotonic_s())
                 await _do_without(batch, step, "UNAVAILABLE", error)
             except Error as error:
-                self._gate.failed(self._clock.monotonic_s())
+                gate.failed(monotonic_s())
                 await _do_without(batch, step, "ERROR", error)
-        _stamp(batch, step.name, self._start_s, self._clock.monotonic_s(), given_s)
+        _stamp(batch, step.name, start_s, monotonic_s(), given_s)
 
     def _find_limits(self) -> list[float]:
         reserve_s = _expected_s(self._later, self._batch, self._start_s) if self._spare else None
         return self._batch.limits_s(self._step.name, self._start_s, reserve_s)
-
-    async def _work(self, differ: bool) -> None:
-        """Do the work, and let the gate learn how long it took."""
-        work = self._step.work(self._batch, Deadline(self._last_s))
-        if differ and self._spare:
-            await self._wait(work)
-        else:
-            await work
-        ended_s = self._clock.monotonic_s()
-        self._gate.succeeded(ended_s, ended_s - self._start_s, self._size)
 
     async def _wait(self, work: Awaitable[None]) -> None:
         """Wait for the work, to the last limit; part those whose limits pass before."""
         task, limits_s = asyncio.ensure_future(work), self._limits_s
         try:
             for limit_s in sorted(set(limits_s))[:-1]:
-                await asyncio.wait([task], timeout=max(0.0, limit_s - self._clock.monotonic_s()))
+                await asyncio.wait([task], timeout=max(0.0, limit_s - self._runner.monotonic_s()))
                 if task.done():
                     break
                 late = [place for place, other_s in enumerate(limits_s) if other_s == limit_s]
@@ -228,22 +248,13 @@ class _Attempt:
     def _part(self, places: Sequence[int], reason: str, error: Error) -> None:
         """Let the members at `places` go on without this step, in a batch of their own."""
         others = self._batch.part(places)
-        now_s = self._clock.monotonic_s()
+        now_s = self._runner.monotonic_s()
         _stamp(others, self._step.name, self._start_s, now_s, now_s - self._start_s)
         going = self._runner.go_without(others, self._step, (reason, error), self._later, self._parted)
         self._parted.append(asyncio.create_task(going))
 
     def _refusal(self, reason: str, given_s: float) -> Error:
-        """Return why the step isn't started, as the error of who can't do without it."""
-        name = self._step.name
-        if reason == "UNAVAILABLE":
-            why = f"{name} has failed time and again; it is tried again every 100 ms"
-            return Unavailable(why, stage=name)
-        if given_s <= 0.0:
-            return _too_late(name)
-        expected_s = self._gate.expected_s(self._start_s, self._size)
-        why = f"{name} takes about {expected_s * 1000:.1f} ms, and {given_s * 1000:.1f} ms were left"
-        return DeadlineExceeded(why, stage=name, reason=reason)
+        return _refusal(self._step.name, self._gate, self._size, reason, self._start_s, given_s)
 
 
 def _stamp(batch: Batch, name: str, start_s: float, end_s: float, given_s: float) -> None:
@@ -276,3 +287,15 @@ def _too_late(name: str) -> DeadlineExceeded:
 
 def _not_done(name: str, given_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"{name} was not done in the {given_s * 1000:.1f} ms it was given", stage=name)
+
+
+def _refusal(name: str, gate: Gate, size: int, reason: str, now_s: float, given_s: float) -> Error:
+    """Return why a step isn't started, as the error of who can't do without it."""
+    if reason == "UNAVAILABLE":
+        why = f"{name} has failed time and again; it is tried again every 100 ms"
+        return Unavailable(why, stage=name)
+    if given_s <= 0.0:
+        return _too_late(name)
+    expected_s = gate.expected_s(now_s, size)
+    why = f"{name} takes about {expected_s * 1000:.1f} ms, and {given_s * 1000:.1f} ms were left"
+    return DeadlineExceeded(why, stage=name, reason=reason)

@@ -82,7 +82,7 @@ class Gate:
         """
         if remaining_s <= 0.0:
             return self._refuse(Verdict.NO_TIME)
-        if self.closed:
+        if self._failures >= self._closes_after:
             verdict = Verdict.UNAVAILABLE
         elif self.expected_s(now_s, size) > remaining_s:
             verdict = Verdict.NO_TIME

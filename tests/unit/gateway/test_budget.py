@@ -20,10 +20,10 @@ def test_deadline_is_the_total_or_a_second_when_the_caller_has_none() -> None:
 
 def test_a_stage_has_its_cap_or_what_remains() -> None:
     budget = Budget(0.025, {"hydrate": 0.005})
-    assert budget.limit_s("hydrate", 100.025, 100.0) == 100.005
-    assert budget.limit_s("hydrate", 100.025, 100.023) == 100.025
-    assert budget.limit_s("select", 100.025, 100.0) == 100.025
-    assert budget.limit_s("hydrate", 100.025, 101.0) == 100.025
+    assert budget.limits_s("hydrate", [100.025, 100.004], 100.0) == [100.005, 100.004]
+    assert budget.limits_s("hydrate", [100.025], 100.023) == [100.025]
+    assert budget.limits_s("select", [100.025], 100.0) == [100.025]
+    assert budget.limits_s("hydrate", [100.025], 101.0) == [100.025]
 
 
 def test_the_reply_has_its_reserve_within_bounds() -> None:
