@@ -13,7 +13,8 @@ ATTEMPTS = 5
 class GatewayRanker:
     """Asks one gateway for each user's recommendations, one request per user.
 
-    `late_count` says how many requests missed the pipeline's budget and were asked again.
+    `late_count` says how many requests missed the pipeline's budget, or were answered without something that
+    was slow, and were asked again: what is measured is the ranking, not the machine.
     """
 
     def __init__(self, address: str) -> None:
@@ -28,11 +29,15 @@ class GatewayRanker:
     def _rank_one(self, client: forebay.Client, user: int) -> list[int]:
         for _ in range(ATTEMPTS - 1):
             try:
-                return _ask(client, user)
+                answer = client.predict(PIPELINE, user_id=user)
             except DeadlineExceeded:
                 self.late_count += 1
-        return _ask(client, user)
+                continue
+            if not answer.degradations:
+                return _movies(answer)
+            self.late_count += 1
+        return _movies(client.predict(PIPELINE, user_id=user))
 
 
-def _ask(client: forebay.Client, user: int) -> list[int]:
-    return [int(item.entity["movie_id"]) for item in client.predict(PIPELINE, user_id=user)]
+def _movies(answer: forebay.Answer) -> list[int]:
+    return [int(item.entity["movie_id"]) for item in answer]
