@@ -219,11 +219,16 @@ class Batch:
         """Whether no member is left that waits for an answer."""
         return not [member for member in self.members if member.error is None and member.answer is None]
 
-    def limits_s(self, stage: str, now_s: float, reserve_s: float | None) -> list[float]:
-        """Return by when a stage that starts now has to be done for each member. `reserve_s` is kept for the
-        later ones; None for a stage that may take all there is, because nothing can be done without it.
+    def limits_s(
+        self, stage: str, now_s: float, reserve_s: float | None, usual_s: float = 0.0
+    ) -> list[float]:
+        """Return by when a stage that starts now has to be done for each member. It leaves `reserve_s` to the
+        later ones, but takes no less than `usual_s`, or a quarter of what is left; without a reserve, because
+        nothing can be done without it, it may take all there is.
         """
-        limits_s = self.ends_s if reserve_s is None else [due_s - reserve_s for due_s in self.due_s]
+        if reserve_s is None:
+            return self.pipeline.budget.limits_s(stage, self.ends_s, now_s)
+        limits_s = [max(due_s - reserve_s, now_s + min(usual_s, (due_s - now_s) / 4)) for due_s in self.due_s]
         return self.pipeline.budget.limits_s(stage, limits_s, now_s)
 
     def part(self, places: Sequence[int]) -> Batch:

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _CAUTION_RATIO = 1.2
 """What the expected durations of later steps are multiplied by before time is kept for them."""
+_USUAL_RATIO, _USUAL_S = 2.0, 0.001
+"""What a step may take whatever the later ones are expected to: so many times what it usually takes, and a
+little more. To skip a short step for a long one gains the long one nothing."""
 
 
 def _nobody(batch: Batch) -> list[int]:
@@ -206,8 +209,12 @@ class _Attempt:
         _stamp(batch, step.name, start_s, monotonic_s(), given_s)
 
     def _find_limits(self) -> list[float]:
-        reserve_s = _expected_s(self._later, self._batch, self._start_s) if self._spare else None
-        return self._batch.limits_s(self._step.name, self._start_s, reserve_s)
+        batch, now_s = self._batch, self._start_s
+        if not self._spare:
+            return batch.limits_s(self._step.name, now_s, None)
+        reserve_s = _expected_s(self._later, batch, now_s)
+        usual_s = _USUAL_RATIO * self._gate.expected_s(now_s, self._size) + _USUAL_S
+        return batch.limits_s(self._step.name, now_s, reserve_s, usual_s)
 
     async def _wait(self, work: Awaitable[None]) -> None:
         """Wait for the work, to the last limit; part those whose limits pass before."""
