@@ -70,7 +70,8 @@ class Quotas:
         buckets = self._full_at_s
         full_at_s = max(buckets.get(caller, now_s), now_s)
         call_s = 1.0 / quota.rate_per_s
-        wait_s = full_at_s + call_s - now_s - quota.burst * call_s
+        # In this order a full bucket is exactly 0 away from being full, however late it is on the clock.
+        wait_s = (full_at_s - now_s) - (quota.burst - 1) * call_s
         if wait_s > 0.0:
             self.stats.refused += 1
             return wait_s

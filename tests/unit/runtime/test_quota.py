@@ -39,6 +39,11 @@ def test_a_pause_fills_no_more_than_the_burst() -> None:
     assert [allowed(quotas, "a", 1e6) for _ in range(4)] == [True, True, True, False]
 
 
+def test_every_call_is_allowed_when_the_bucket_is_full_and_the_machine_runs_for_days() -> None:
+    quotas = Quotas(Quota(rate_per_s=1000.0, burst=1), {}, 10)
+    assert all(allowed(quotas, "a", 1e5 + 7.3 * count) for count in range(1000))
+
+
 def test_callers_do_not_use_up_each_others_quota() -> None:
     quotas = Quotas(TEN, {}, 10)
     for _ in range(5):
