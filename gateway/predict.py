@@ -96,7 +96,7 @@ class Predictor:
     async def aclose(self) -> None:
         """Let the requests under way end; refuse new ones."""
         await self.recall.aclose()
-        for batcher in self._batchers.values():
+        for batcher in tuple(self._batchers.values()):
             await batcher.aclose()
 
     async def _make(self, member: Member) -> Answer | Recalled:

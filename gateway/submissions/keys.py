@@ -1,12 +1,12 @@
 """How submitted predictions lie in Redis, by application:
 
-    forebay:{app}:submissions            stream: an entry per prediction that has not ended; group `workers`
-    forebay:{app}:submission:ID          hash: `state` (PENDING, DONE, FAILED) and, once ended, `body`;
-    expires forebay:{app}:submission_key:HASH    string: the request's digest and the id that an idempotency
-    key
-                                         stands for; expires with that prediction's record
-    forebay:{app}:submission_endings     stream, capped: the id of each prediction as it ended
-    forebay:{app}:submission_dead        stream, capped: the entries that were given up, with the reason
+    forebay:{app}:submissions           stream: an entry per prediction that has not ended; group `workers`
+    forebay:{app}:submission:ID         hash: `state` (PENDING, DONE, FAILED) and, once ended, `body`;
+                                        expires
+    forebay:{app}:submission_key:HASH   string: the request's digest and the id that an idempotency key
+                                        stands for; expires with that prediction's record
+    forebay:{app}:submission_endings    stream, capped: the id of each prediction as it ended
+    forebay:{app}:submission_dead       stream, capped: the entries that were given up, with the reason
 
 The braces are a cluster's hash tag: what one script touches lies on one node. An entry has the fields `id`,
 `request` (a serialised PredictRequest), `release` (the one that it was checked against), `trace`, `key` (the
