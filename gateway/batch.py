@@ -253,6 +253,10 @@ class Batch:
             others.candidate_blocks = dict(self.candidate_blocks)
             if not others.candidate_blocks:
                 others.candidates.compact()
+        if self.tensors:
+            whose = np.arange(len(self.members)) if self.candidates is None else self.candidates.member_of_row
+            mine = np.isin(whose, places)
+            others.tensors = {name: tensor[mine] for name, tensor in self.tensors.items()}
         return others
 
     def fail(self, error: Error) -> None:

@@ -23,6 +23,7 @@ def predict_step(offload: Offload, gate: Callable[[Batch], Gate], stand_in: Stan
         size=lambda batch: max(1, batch.row_count),
         is_spare=lambda batch: bool(batch.pipeline.predict_fallbacks),
         without=stand_in.for_batch,
+        divides=True,
     )
 
 

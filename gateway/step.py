@@ -53,6 +53,8 @@ class DependentStep(Step):
     without: Callable[[Batch, str, Error], Awaitable[None]]
     helpless: Callable[[Batch], list[int]] = _nobody
     """The places of members that the work can't help, asked where the step is spare."""
+    divides: bool = False
+    """Whether one member's data can make the work fail for all: then it is tried again on each half."""
 
 
 class StepRunner:
@@ -84,21 +86,25 @@ class StepRunner:
             if not isinstance(step, DependentStep):
                 await self._run(batch, step, start_s)
             elif batch.ends_together and not step.is_spare(batch):
-                await self._run_needed(batch, step, start_s)
+                await self._run_needed(batch, step, steps[place + 1 :], parted, start_s)
             else:
                 await _Attempt(self, batch, step, steps[place + 1 :], parted, start_s).make()
 
-    async def go_without(
+    async def go_apart(
         self,
         batch: Batch,
         step: DependentStep,
-        without: tuple[str, Error],
+        without: tuple[str, Error] | None,
         later: Sequence[Step],
         parted: list[asyncio.Task[None]],
     ) -> None:
-        """Take members that were parted through the later steps, without this one, and deliver them."""
+        """Take members that were parted through the later steps, `without` this one for that reason, or
+        (None) by trying it again; deliver them."""
         try:
-            await _do_without(batch, step, *without)
+            if without is None:
+                later = (step, *later)
+            else:
+                await _do_without(batch, step, *without)
             await self.go_on(batch, later, parted)
         except Exception as bug:
             identity = secrets.token_hex(8)
@@ -119,7 +125,32 @@ class StepRunner:
             batch.fail(error)
         _stamp(batch, step.name, start_s, self.monotonic_s(), given_s)
 
-    async def _run_needed(self, batch: Batch, step: DependentStep, start_s: float) -> None:
+    def divide(
+        self,
+        batch: Batch,
+        step: DependentStep,
+        later: Sequence[Step],
+        parted: list[asyncio.Task[None]],
+    ) -> bool:
+        """Let each half of the members try a step again that failed for all of them, in a batch of its own,
+        so that only those fail whose data it is; return False where there is nothing to divide."""
+        members = batch.members
+        left = [place for place, one in enumerate(members) if one.error is None and one.answer is None]
+        middle = len(left) // 2 if step.divides else 0
+        if middle:
+            for places in (left[:middle], left[middle:]):
+                going = self.go_apart(batch.part(places), step, None, later, parted)
+                parted.append(asyncio.create_task(going))
+        return bool(middle)
+
+    async def _run_needed(
+        self,
+        batch: Batch,
+        step: DependentStep,
+        later: Sequence[Step],
+        parted: list[asyncio.Task[None]],
+        start_s: float,
+    ) -> None:
         """Run a step that a batch can't do without, all of whose members have as long: what `_Attempt` does,
         without what it does for members that part."""
         gate, size = step.gate(batch), step.size(batch)
@@ -135,6 +166,11 @@ class StepRunner:
                 ended_s = self.monotonic_s()
                 gate.timed_out(ended_s, given_s, size)
                 batch.fail(_not_done(step.name, given_s))
+            except NotUsable as error:
+                # What depends on data says nothing of the dependency: its gate stays as it is.
+                ended_s = self.monotonic_s()
+                if not self.divide(batch, step, later, parted):
+                    batch.fail(error)
             except Error as error:
                 ended_s = self.monotonic_s()
                 gate.failed(ended_s)
@@ -200,6 +236,9 @@ class _Attempt:
                 gate.timed_out(monotonic_s(), given_s, size)
                 batch.hurry()
                 await _do_without(batch, step, "TIMEOUT", _not_done(step.name, given_s))
+            except NotUsable as error:
+                if not self._runner.divide(batch, step, self._later, self._parted):
+                    await _do_without(batch, step, "ERROR", error)
             except Unavailable as error:
                 gate.failed(monotonic_s())
                 await _do_without(batch, step, "UNAVAILABLE", error)
@@ -257,7 +296,7 @@ class _Attempt:
         others = self._batch.part(places)
         now_s = self._runner.monotonic_s()
         _stamp(others, self._step.name, self._start_s, now_s, now_s - self._start_s)
-        going = self._runner.go_without(others, self._step, (reason, error), self._later, self._parted)
+        going = self._runner.go_apart(others, self._step, (reason, error), self._later, self._parted)
         self._parted.append(asyncio.create_task(going))
 
     def _refusal(self, reason: str, given_s: float) -> Error:

@@ -54,13 +54,16 @@ def _view_of(key: bytes) -> int:
 
 
 class FaultyRunner:
-    """A model whose runs first call `before`, then take `delay_s`, then fail where `broken`."""
+    """A model whose runs first call `before`, then take `delay_s`, then fail where `broken`, or where a row's
+    first number is over `most`. `runs` says how many rows each had."""
 
     def __init__(self, runner: ModelRunner) -> None:
         self._runner = runner
         self.before: Callable[[], None] = lambda: None
         self.delay_s = 0.0
         self.broken = False
+        self.most = np.inf
+        self.runs: list[int] = []
 
     @property
     def name(self) -> str:
@@ -82,7 +85,9 @@ class FaultyRunner:
         self.before()
         if self.delay_s:
             time.sleep(self.delay_s)
-        if self.broken:
+        first = next(iter(inputs.values()))
+        self.runs.append(len(first))
+        if self.broken or (first[:, 0] > self.most).any():
             raise NotUsable(f"model {self.name} version {self.version} failed in a run")
         return self._runner.run(inputs, outputs)
 
