@@ -6,9 +6,9 @@ from __future__ import annotations
 from forebay.v1 import prediction_pb2 as pb
 
 from gateway.answer_form import OUTCOMES, AnswerForm, SignedForm, write_origin
-from gateway.batch import Answer, Degradation, Member
+from gateway.batch import Answer, Degradation, Member, Recalled
 from gateway.convert import fill_column
-from gateway.kept_answer import CacheOutcome, KeptAnswer, Recalled
+from gateway.kept_answer import CacheOutcome, KeptAnswer
 from runtime.stages import StageTiming, since_us
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from feature_store.codec import RowBlock
 from gateway.inputs import Inputs
+from gateway.kept_answer import CacheOutcome, KeptAnswer
 from gateway.plan import CompiledPipeline
 from registry.columns import VariableLists
 from registry.dtypes import Scalar
@@ -44,13 +45,6 @@ class Degradation:
     reason: str
     action: str
     count: int
-
-
-class Reply(Protocol):
-    """What a member is answered with: an `Answer` that was made for it, or one that was kept for others."""
-
-    @property
-    def member(self) -> Member: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,7 @@ class Member:
     began_s: float = inf
     """When its batch began, on the monotonic clock; infinity while it waits."""
     error: Error | None = None
-    answer: Reply | None = None
+    answer: Answer | Recalled | None = None
     degradations: list[Degradation] = field(default_factory=list)
     oldest_as_of_us: int = 0
     """The least as-of time of the rows used for it; 0 while none is."""
@@ -278,7 +272,7 @@ class AnswerColumn:
 
 @dataclass(slots=True)
 class Answer:
-    """What one request gets: columns in rank order, and what made them."""
+    """What one request gets where it was made for it: columns in rank order, and what made them."""
 
     member: Member
     entities: Sequence[AnswerColumn]
@@ -287,7 +281,21 @@ class Answer:
     oldest_as_of_us: int
 
 
-def result_of(member: Member) -> Reply | Error:
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A kept answer given to a request.
+
+    `member` brings this request's own ids and stages, and degradations beside those in the kept answer.
+    Units: `age_us` since the kept answer was made; what a MISS gives is not old, and says 0.
+    """
+
+    member: Member
+    kept: KeptAnswer
+    outcome: CacheOutcome
+    age_us: int
+
+
+def result_of(member: Member) -> Answer | Recalled | Error:
     """Return a member's answer, or why it has none."""
     return member.error or member.answer or _unanswered(member)
 

@@ -11,7 +11,7 @@ from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, Ov
 
 from gateway.admit import MAX_TOP
 from gateway.answer_wire import keep
-from gateway.batch import Answer, Member, Reply
+from gateway.batch import Answer, Member, Recalled
 from gateway.budget import Budget
 from gateway.convert import row_count
 from gateway.inputs import InputValue
@@ -96,7 +96,7 @@ class Beforehand:
             stages=[],
         )
 
-    def _kept(self, result: Reply | Error) -> MadeAnswer | Error:
+    def _kept(self, result: Answer | Recalled | Error) -> MadeAnswer | Error:
         if isinstance(result, _PASSING):
             raise result
         if isinstance(result, Error):

@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from gateway.batch import Member
-
 
 class CacheOutcome(Enum):
     """How the prediction cache took part in an answer. Names and numbers as in `forebay.v1.CacheOutcome`."""
@@ -35,17 +33,3 @@ class KeptAnswer:
     made_us: int
     stale_at_us: int
     degraded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """A kept answer given to a request.
-
-    `member` brings this request's own ids and stages, and degradations beside those in the kept answer.
-    Units: `age_us` since the kept answer was made; what a MISS gives is not old, and says 0.
-    """
-
-    member: Member
-    kept: KeptAnswer
-    outcome: CacheOutcome
-    age_us: int

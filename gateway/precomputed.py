@@ -9,8 +9,8 @@ from forebay.deadline import Deadline
 from forebay.errors import Corrupt, DeadlineExceeded, Error
 
 from feature_store.store import OnlineStore
-from gateway.batch import Member
-from gateway.kept_answer import CacheOutcome, KeptAnswer, Recalled
+from gateway.batch import Member, Recalled
+from gateway.kept_answer import CacheOutcome, KeptAnswer
 from gateway.kept_bytes import StoredAnswer, shortened, unpacked
 from gateway.precomputed_plan import PrecomputedPlan
 from runtime.clock import Clock

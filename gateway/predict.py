@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded, Error, Internal, Overloaded, Unavailable
@@ -16,10 +15,9 @@ from feature_store.store import OnlineStore
 from gateway.admission import Admission
 from gateway.admit import PredictRequest, admit
 from gateway.assemble import assemble
-from gateway.batch import Answer, Batch, Member, Reply, result_of
+from gateway.batch import Answer, Batch, Member, Recalled, result_of
 from gateway.gates import Gates
 from gateway.hydrate import hydrate_candidates_step, hydrate_step
-from gateway.kept_answer import Recalled
 from gateway.plan import CompiledPipeline
 from gateway.precomputed import Precomputed
 from gateway.recall import GaveUpWaiting, Recall
@@ -71,7 +69,7 @@ class Predictor:
         self._predict = predict_step(offload, gates.of_model, self._stand_in)
         self._select = Step("select", select)
         self.admission = admission or Admission(AdmissionSettings(), clock)
-        self._batchers: dict[str, Batcher[Member, Reply]] = {}
+        self._batchers: dict[str, Batcher[Member, Answer | Recalled]] = {}
 
     async def predict(self, request: PredictRequest) -> Answer | Recalled:
         """Return the answer to one request: one that is kept, or made in one batch with the requests that
@@ -89,7 +87,7 @@ class Predictor:
                 raise
             return self._counted(found)
 
-    async def run(self, members: Sequence[Member]) -> list[Reply | Error]:
+    async def run(self, members: Sequence[Member]) -> list[Answer | Recalled | Error]:
         """Return each one's answer, or why it has none: requests for one pipeline, in one batch, now."""
         return await self._run(members)
 
@@ -124,7 +122,7 @@ class Predictor:
                 last = member.stages[-1][0]
                 raise DeadlineExceeded(f"{error.message}, after {last}", stage=last) from error
             raise
-        return cast("Answer | Recalled", answer)
+        return answer
 
     def _counted(self, answer: Answer | Recalled) -> Answer | Recalled:
         """Count what an answer has to do without."""
@@ -132,7 +130,7 @@ class Predictor:
             self.degraded[answer.member.pipeline.name, part.stage, part.reason, part.action] += 1
         return answer
 
-    def _batcher(self, pipeline: str) -> Batcher[Member, Reply]:
+    def _batcher(self, pipeline: str) -> Batcher[Member, Answer | Recalled]:
         """Return the pipeline's batcher: a slow pipeline holds up no other, and its costs are its own."""
         found = self._batchers.get(pipeline)
         if found is None:
@@ -145,7 +143,7 @@ class Predictor:
         self._stamp(member, "admit", request.admitted_s)
         return member
 
-    async def _run(self, members: Sequence[Member]) -> list[Reply | Error]:
+    async def _run(self, members: Sequence[Member]) -> list[Answer | Recalled | Error]:
         """Take a batch through the steps that its pipeline declares; a failure ends its own member."""
         pipeline, began_s = members[0].pipeline, self._clock.monotonic_s()
         for member in members:

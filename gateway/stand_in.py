@@ -12,8 +12,7 @@ from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded, Error, Overloaded, Unavailable
 from numpy.typing import NDArray
 
-from gateway.batch import Batch, Member, another
-from gateway.kept_answer import Recalled
+from gateway.batch import Batch, Member, Recalled, another
 from gateway.plan import FeatureFallback, PredictFallback
 from gateway.precomputed import Precomputed
 

@@ -8,8 +8,8 @@ from enum import Enum
 
 from forebay.errors import DeadlineExceeded, Error, Overloaded, Unavailable
 
-from gateway.batch import Answer, Degradation, Member
-from gateway.kept_answer import CacheOutcome, KeptAnswer, Recalled
+from gateway.batch import Answer, Degradation, Member, Recalled
+from gateway.kept_answer import CacheOutcome, KeptAnswer
 
 _FOR_LACK_OF_TIME = frozenset({"TIMEOUT", "NO_TIME", "OVERLOADED", "UNAVAILABLE"})
 _SHORT = (DeadlineExceeded, Overloaded, Unavailable)

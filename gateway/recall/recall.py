@@ -22,8 +22,8 @@ from forebay.deadline import NEVER
 from forebay.errors import DeadlineExceeded, Error, Internal, Unavailable
 
 from gateway.answer_wire import keep
-from gateway.batch import Answer, Member, another
-from gateway.kept_answer import CacheOutcome, KeptAnswer, Recalled
+from gateway.batch import Answer, Member, Recalled, another
+from gateway.kept_answer import CacheOutcome, KeptAnswer
 from gateway.plan import RecallStep
 from gateway.recall.entries import Entries, Entry, Freshness, Rows
 from gateway.recall.flights import Flight, Flights

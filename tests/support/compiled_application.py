@@ -14,9 +14,8 @@ from feature_store.codec import RowEncoder
 from feature_store.keys import canonical_texts
 from feature_store.memory_store import MemoryStore
 from gateway.admit import PredictRequest
-from gateway.batch import Answer
+from gateway.batch import Answer, Recalled
 from gateway.compile import compile_release
-from gateway.kept_answer import Recalled
 from gateway.plan import CompiledRelease
 from gateway.predict import Predictor
 from gateway.shelf import Shelf

@@ -18,9 +18,8 @@ from feature_store.codec import RowEncoder
 from feature_store.keys import canonical_texts
 from gateway.admission import Admission
 from gateway.admit import PredictRequest
-from gateway.batch import Answer
+from gateway.batch import Answer, Recalled
 from gateway.compile import compile_release
-from gateway.kept_answer import Recalled
 from gateway.plan import CompiledPipeline, CompiledRelease, FallbackCandidates, RetrieveStep
 from gateway.predict import Predictor
 from gateway.recall import Recall

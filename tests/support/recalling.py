@@ -14,9 +14,8 @@ from forebay.deadline import Deadline
 from forebay.v1 import prediction_pb2 as pb
 
 from gateway.answer_wire import response_bytes
-from gateway.batch import Answer, AnswerColumn, Member
+from gateway.batch import Answer, AnswerColumn, Member, Recalled
 from gateway.inputs import Inputs
-from gateway.kept_answer import Recalled
 from gateway.plan import CompiledPipeline
 from gateway.recall import Recall
 from registry.dtypes import Scalar

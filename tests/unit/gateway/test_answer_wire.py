@@ -5,8 +5,8 @@ from __future__ import annotations
 from forebay.v1 import prediction_pb2 as pb
 
 from gateway.answer_wire import AnswerWriter, RecordedBytes, keep, response_bytes
-from gateway.batch import NEVER_US, Answer
-from gateway.kept_answer import CacheOutcome, Recalled
+from gateway.batch import NEVER_US, Answer, Recalled
+from gateway.kept_answer import CacheOutcome
 from tests.support.compiled_application import HOUR_US, CompiledApplication
 from tests.support.pipeline_application import PipelineApplication
 

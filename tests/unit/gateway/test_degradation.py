@@ -14,8 +14,7 @@ import pytest
 from forebay.errors import Error
 
 from gateway.answer_wire import keep
-from gateway.batch import Answer
-from gateway.kept_answer import Recalled
+from gateway.batch import Answer, Recalled
 from gateway.kept_bytes import StoredAnswer, packed
 from gateway.precomputed_keys import AnswerKeys, KeyPart
 from gateway.precomputed_plan import PrecomputedPlan

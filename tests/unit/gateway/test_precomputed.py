@@ -14,8 +14,8 @@ from forebay.v1 import prediction_pb2 as pb
 from feature_store.memory_store import MemoryStore
 from gateway.admit import PredictRequest, admit
 from gateway.answer_wire import keep, response_bytes
-from gateway.batch import Answer, Member
-from gateway.kept_answer import CacheOutcome, Recalled
+from gateway.batch import Answer, Member, Recalled
+from gateway.kept_answer import CacheOutcome
 from gateway.kept_bytes import StoredAnswer, packed
 from gateway.precomputed import STAGE, Precomputed
 from gateway.precomputed_keys import AnswerKeys, KeyPart

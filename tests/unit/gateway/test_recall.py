@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 from forebay.errors import DeadlineExceeded, Error, Internal, NotUsable, Overloaded, Unavailable
 
-from gateway.kept_answer import CacheOutcome, Recalled
+from gateway.batch import Recalled
+from gateway.kept_answer import CacheOutcome
 from gateway.recall.recall import JITTER_RATIO, REFRESH_PAUSE_S
 from runtime.batcher import Criticality
 from runtime.clock import ManualClock

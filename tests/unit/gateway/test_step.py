@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from forebay.errors import Error, Overloaded, Unavailable
 
-from gateway.batch import Answer
-from gateway.kept_answer import Recalled
+from gateway.batch import Answer, Recalled
 from runtime.clock import ManualClock
 from tests.support import manual_loop
 from tests.support.degrading_application import DegradingApplication, degrading_application, told
