@@ -159,28 +159,32 @@ def _recommend(client: forebay.Client, profile: TasteProfile) -> None:
 
 
 def _patiently(client: forebay.Client, user: int) -> forebay.Answer:
-    """Ask until an answer is inside the pipeline's budget: the first requests of a process are slower."""
+    """Ask until an answer is whole and inside the pipeline's budget: the first of a process are slower."""
     for _ in range(9):
         try:
-            return client.predict(PIPELINE, user_id=user, return_features=[TITLE])
+            answer = client.predict(PIPELINE, user_id=user, return_features=[TITLE])
         except DeadlineExceeded:
             continue
+        if not answer.degradations:
+            return answer
     return client.predict(PIPELINE, user_id=user, return_features=[TITLE])
 
 
 def _measure(client: forebay.Client, users: Sequence[int], clock: Clock) -> None:
     """Print p50 and p99 of the calls as the client sees them."""
     took_ms: list[float] = []
-    late = 0
+    late = degraded = 0
     for place in range(MEASURED_REQUESTS):
         began_s = clock.monotonic_s()
         try:
-            client.predict(PIPELINE, user_id=users[place % len(users)])
+            degraded += bool(client.predict(PIPELINE, user_id=users[place % len(users)]).degradations)
         except DeadlineExceeded:
             late += 1
         took_ms.append((clock.monotonic_s() - began_s) * 1000)
     p50, p99 = np.percentile(took_ms, [50, 99])
     click.echo(f"  p50 {p50:.2f} ms, p99 {p99:.2f} ms as the client sees them, 100 candidates ranked by each")
+    if degraded:
+        click.echo(f"  {degraded} of them were answered without something that was slow, as movies.yaml says")
     if late:
         click.echo(f"  {late} of them missed the pipeline's budget of 25 ms")
 
