@@ -58,12 +58,15 @@ class AnswerForm(SignedForm):
 
     Features and degradations differ from request to request; `answer_wire.py` appends their bytes."""
 
-    __slots__ = ("_columns", "pipeline")
+    __slots__ = ("_columns", "inputs")
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
-        self.pipeline = answer.member.pipeline
-        write_origin(self._provenance, self.pipeline)
+        pipeline = answer.member.pipeline
+        # Tells of which compiled pipeline it is the form. The pipeline itself would stay here, and with it
+        # the indexes and models of its release, until somebody asks for it again.
+        self.inputs = pipeline.inputs
+        write_origin(self._provenance, pipeline)
         self._columns: list[values_pb2.Tensor] = []
         for messages, parts in (
             (self.response.entities, answer.entities),

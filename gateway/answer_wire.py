@@ -35,7 +35,7 @@ class AnswerWriter:
             return answer.kept.body + self._own.response.SerializeToString() + _degraded(member)
         pipeline = member.pipeline
         form = self._forms.get(pipeline.name)
-        if form is None or form.pipeline is not pipeline:
+        if form is None or form.inputs is not pipeline.inputs:
             form = self._forms[pipeline.name] = AnswerForm(answer)
         form.fill(answer)
         form.sign(member, CacheOutcome.OFF, 0)

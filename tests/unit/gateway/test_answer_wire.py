@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from forebay.v1 import prediction_pb2 as pb
 
 from gateway.answer_wire import AnswerWriter, RecordedBytes, keep, response_bytes
@@ -49,6 +51,14 @@ async def test_answers_say_the_same_when_one_writer_writes_them_all(pipelines: P
     writer = AnswerWriter()
     for answer in (*answers, recalled, answers[0]):
         assert pb.PredictResponse.FromString(writer.bytes(answer)) == parsed(answer)
+
+
+async def test_writer_holds_no_pipeline_whose_answers_it_wrote(application: CompiledApplication) -> None:
+    answer, writer = await made(application), AnswerWriter()
+    pipeline = answer.member.pipeline
+    before = sys.getrefcount(pipeline)
+    writer.bytes(answer)
+    assert sys.getrefcount(pipeline) == before
 
 
 async def test_request_keeps_its_own_ids_and_stages_when_it_gets_a_kept_answer(
