@@ -38,6 +38,7 @@ class Precomputed:
         self._clock = clock
         self._wait_s = wait_s
         self._gate = Gate()
+        self._complaints: set[str] = set()
 
     async def first(self, member: Member) -> Recalled | None:
         """Return the answer to exactly these inputs, or inputs of the same bins, for a pipeline that gives
@@ -73,12 +74,18 @@ class Precomputed:
         try:
             found = None if raw is None else _fitting(unpacked(raw), plan, member, now_us)
         except Corrupt as error:
-            logger.error("precomputed answer %s: %s", key.decode(), error.message)
+            self._complain(member.pipeline.name, error.message)
             found = None
         member.stages.append((STAGE, now_s, self._clock.monotonic_s() - now_s, wait_s))
         if found is None:
             return None
         return Recalled(member, found, CacheOutcome.PRECOMPUTED, max(0, now_us - found.made_us))
+
+    def _complain(self, pipeline: str, reason: str) -> None:
+        """Log once per pipeline what is wrong with what is stored for it: every request meets it."""
+        if pipeline not in self._complaints:
+            self._complaints.add(pipeline)
+            logger.error("precomputed answers of pipeline %s can't be read: %s", pipeline, reason)
 
     async def _get(self, key: bytes, now_s: float, wait_s: float) -> bytes | None:
         """Return what lies under a key; None where nothing does, or the store doesn't say so in time."""
