@@ -79,6 +79,7 @@ class Worker:
         self._pace = Pace(settings.mini_batch, settings.timeout_s)
         self._claim_s = 0.0
         self._failure = ""
+        self._last_passing = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set and the mini-batch under way has ended. A store that is gone is waited
@@ -127,10 +128,14 @@ class Worker:
         """Make these predictions together, and end each with those that are ready at the same moment."""
         making = {asyncio.create_task(self._made(delivery)) for delivery in deliveries}
         try:
+            left = self.counts.left
             while making:
                 ready, making = await asyncio.wait(making, return_when=asyncio.FIRST_COMPLETED)
                 ended = [one for one in (task.result() for task in ready) if one is not None]
                 await asyncio.gather(*map(self._finish, ended))
+            if self.counts.left > left:
+                count = self.counts.left - left
+                logger.warning("%d predictions are left, to be tried again: %s", count, self._last_passing)
         finally:
             for task in making:
                 task.cancel()
@@ -174,7 +179,7 @@ class Worker:
         if delivery.count >= self._settings.max_deliveries:
             return _dead(delivery, error)
         self.counts.left += 1
-        logger.warning("a prediction is left, to be tried again: %s", error.message)
+        self._last_passing = error.message
         return None
 
     async def _finish(self, ended: Ended) -> None:
@@ -187,8 +192,8 @@ class Worker:
                 return
             except _QUEUE_FAILURES as error:
                 if self._clock.monotonic_s() >= until_s:
-                    logger.error("a result can't be stored, the prediction will be made again: %s", error)
                     self.counts.left += 1
+                    self._last_passing = f"a result can't be stored: {error.message}"
                     return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
