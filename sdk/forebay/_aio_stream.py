@@ -160,12 +160,12 @@ class PredictStream:
         except asyncio.CancelledError:
             # The client was closed, or this stream: gRPC cancels its reader with it, as if somebody had
             # cancelled this task.
-            self._finish(Unavailable(STREAM_CLOSED))
+            end = Unavailable(STREAM_CLOSED)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return
-        self._finish(end)
+        finally:
+            self._finish(end)
 
     def _finish(self, end: Error) -> None:
         self._end = end
