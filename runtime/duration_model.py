@@ -66,6 +66,8 @@ class DurationModel:
     __slots__ = (
         "_covariance",
         "_last_excess",
+        "_least_row_s",
+        "_most_row_s",
         "_observed_s",
         "_rows",
         "_seconds",
@@ -81,6 +83,7 @@ class DurationModel:
         self._observed_s = 0.0
         self._last_excess = 1.0
         self._weight = self._rows = self._seconds = 0.0
+        self._least_row_s = self._most_row_s = 0.0
         self._slope_weight = self._typical_rows = self._variance = self._covariance = 0.0
 
     def cost_at(self, now_s: float) -> Cost:
@@ -90,6 +93,17 @@ class DurationModel:
             return self.cost
         share = 0.5 ** (idle_s / _HALF_LIFE_S)
         return Cost(self.cost.fixed_s * share, self.cost.row_s * share)
+
+    def least_s_at(self, now_s: float, rows: int) -> float:
+        """Return the least that a run of `rows` rows can be expected to take at `now_s`.
+
+        As `cost_at` where sizes have varied. As far as they have not, what is larger than the runs so far
+        takes no longer, and what is smaller its share of their time: one row tells nothing of a hundred.
+        """
+        off = rows - self._rows
+        seconds = self._seconds + off * (self._least_row_s if off > 0.0 else self._most_row_s)
+        idle_s = now_s - self._observed_s - _GRACE_S
+        return seconds if idle_s <= 0.0 else seconds * 0.5 ** (idle_s / _HALF_LIFE_S)
 
     @property
     def knows_slope(self) -> bool:
@@ -130,7 +144,11 @@ class DurationModel:
             self._covariance + (rows_off * seconds_off - self._covariance) / weight
         )
         prior, proportional = _PRIOR_WEIGHT * typical * typical, mean_s / mean_rows
-        slope = (covariance + prior * _PRIOR_SHARE * proportional) / (variance + prior)
+        least = covariance / (variance + prior)
+        self._least_row_s = 0.0 if least < 0.0 else min(proportional, least)
+        most = least + prior * proportional / (variance + prior)
+        self._most_row_s = 0.0 if most < 0.0 else min(proportional, most)
+        slope = least + _PRIOR_SHARE * (most - least)
         if slope > proportional:
             slope = proportional
         elif slope < 0.0:

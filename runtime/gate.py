@@ -44,10 +44,11 @@ class Gate:
         closed:  UNAVAILABLE
 
     with expected(size) from `DurationModel`: a line through recent durations by size that ignores a single
-    outlier. Whatever the gate would refuse, one stage per `probe_s` is let through all the same, the first
-    one `probe_s` after the first refusal (or the closing). So nothing latches: a dependency that is back is
-    noticed within `probe_s`, and an estimate from a slow spell is corrected by probes, and halves every
-    second where not even those come. A probe that is never reported (its task was cancelled) blocks nothing.
+    outlier, and says no more of sizes that weren't seen than what they take at the least. Whatever the gate
+    would refuse, one stage per `probe_s` is let through all the same, the first one `probe_s` after the first
+    refusal (or the closing). So nothing latches: a dependency that is back is noticed within `probe_s`, and
+    an estimate from a slow spell is corrected by probes, and halves every second where not even those come.
+    A probe that is never reported (its task was cancelled) blocks nothing.
 
     A stage that got no answer in the time it was given is a failure only if it was given as long as it was
     expected to take: callers in a hurry don't close the gate for the others. Nor does a refused stage with
@@ -72,8 +73,8 @@ class Gate:
         return self._failures >= self._closes_after
 
     def expected_s(self, now_s: float, size: int) -> float:
-        """Return how long a stage of `size` rows is expected to take; 0 while nothing is known."""
-        return self._model.cost_at(now_s).of(size)
+        """Return how long a stage of `size` rows takes, at the least; 0 while nothing is known."""
+        return self._model.least_s_at(now_s, size)
 
     def admit(self, now_s: float, remaining_s: float, size: int = 1) -> Verdict:
         """Return whether a stage of `size` >= 1 rows may start that has `remaining_s` to be done in.
@@ -109,7 +110,7 @@ class Gate:
 
     def timed_out(self, now_s: float, given_s: float, size: int = 1) -> None:
         """Take note of a stage without an answer in `given_s`: it takes at least that long."""
-        if given_s < self._model.cost.of(size):
+        if given_s < self._model.least_s_at(now_s, size):
             return
         self._model.observe(size, given_s, now_s)
         self.failed(now_s)

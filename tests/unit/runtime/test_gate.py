@@ -76,6 +76,33 @@ def test_larger_stages_are_refused_where_smaller_are_admitted() -> None:
     assert under_test.call(0.010, given_s=0.005, size=10) is Verdict.NO_TIME
 
 
+def test_large_stages_are_admitted_when_only_small_ones_were_seen() -> None:
+    under_test = dependency()
+    for _ in range(5):
+        under_test.call(0.0007, given_s=0.030)
+        under_test.clock.advance(STEP_S)
+    assert under_test.call(0.0009, given_s=0.030, size=150) == "answered"
+
+
+def test_rare_large_stages_are_admitted_among_many_small_ones() -> None:
+    under_test = dependency()
+    ends = []
+    for step in range(20_000):
+        large = step % 2_000 == 0
+        end = under_test.call(0.001 if large else 0.0007, given_s=0.025, size=150 if large else 1)
+        ends.append((float(step), end))
+        under_test.clock.advance(STEP_S)
+    assert count(ends, "answered") == len(ends)
+
+
+def test_small_stages_are_admitted_when_only_large_ones_were_seen() -> None:
+    under_test = dependency()
+    for _ in range(50):
+        under_test.call(0.020, given_s=1.0, size=10_000)
+        under_test.clock.advance(STEP_S)
+    assert under_test.call(0.001, given_s=0.005) == "answered"
+
+
 def test_a_single_outlier_shuts_nobody_out() -> None:
     under_test = dependency()
     ends = under_test.calls(1.0, lambda now_s: 0.5 if 0.4995 < now_s < 0.5005 else 0.004, given_s=0.005)
