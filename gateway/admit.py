@@ -95,6 +95,9 @@ def _return_features(pipeline: CompiledPipeline, references: Sequence[str]) -> S
                 'name a feature of its hydrated views, as "view.feature"',
                 field="return_features",
             )
+    if len(references) > 1 and len(set(references)) < len(references):
+        repeated = next(name for place, name in enumerate(references) if name in references[:place])
+        raise InvalidRequest(f"return_features: {repeated!r} is named twice", field="return_features")
     return references
 
 

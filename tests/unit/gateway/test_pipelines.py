@@ -104,6 +104,12 @@ async def test_the_keys_order_ties_where_it_has_several_fields(pipelines: Pipeli
     assert ranked(answer) == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
 
 
+async def test_a_feature_is_refused_that_a_request_wants_back_twice(pipelines: PipelineApplication) -> None:
+    """A small request can't ask for a huge answer."""
+    with pytest.raises(InvalidRequest, match=r"'user_view\.age' is named twice"):
+        await pipelines.ask("fond_items", user_id=1, return_features=["user_view.age"] * 50_000)
+
+
 async def test_no_candidates_make_an_empty_answer(pipelines: PipelineApplication) -> None:
     answer = await pipelines.ask("known_items", {"item_id": np.empty(0, np.int64)}, user_id=1)
     assert ranked(answer) == []
