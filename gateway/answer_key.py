@@ -1,5 +1,5 @@
 """What makes two requests the same: 128 bits of everything that decides an answer, in one form whatever form
-the caller sent it in. Pure; `compile.py` makes one per pipeline, `recall/` looks answers up by it."""
+the caller sent it in. Pure; `compile_recall.py` makes one per pipeline, `recall/` looks answers up by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiles what a pipeline declares about giving answers again. Part of `compile.py`."""
+"""Compiles what a pipeline declares about giving answers again. Part of `compile_pipeline.py`."""
 
 from __future__ import annotations
 
