@@ -1,5 +1,5 @@
-"""Rows that aren't all alike: some missing, of an older schema, or corrupt. They are sorted by schema, and
-each schema's rows are read together into records of the present one.
+"""Rows that aren't all alike: some missing or deleted, of an older schema, or corrupt. They are sorted by
+schema, and each schema's rows are read together into records of the present one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.layout import RowLayout
+from feature_store.row_header import is_tombstone
 from feature_store.tails import tail_parts
 from feature_store.template import template_row
 from feature_store.upgrade import Upgrade
@@ -47,14 +48,14 @@ class MixedRows:
         }
 
     def decode(self, rows: Sequence[bytes | None]) -> DecodedRows:
-        """Return every row, all null where it is in error, of defaults where it is missing.
+        """Return every row, all null where it is in error, of defaults where it is missing or a tombstone.
 
         Cost: one step per row, and a few array operations per schema and feature.
         """
         count = len(rows)
         records = np.repeat(self._null_record, count)
         tails = {slot.feature.name: [b""] * count for slot in self._layout.variable}
-        missing = np.fromiter((row is None for row in rows), np.bool_, count)
+        missing = np.fromiter((row is None or is_tombstone(row) for row in rows), np.bool_, count)
         records[missing] = self._absent_record
         for name, part in self._absent_parts.items():
             for position in np.flatnonzero(missing).tolist():

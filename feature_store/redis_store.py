@@ -1,10 +1,11 @@
-"""The online store in Redis or Valkey: a row is one string. lua/put_newest.lua orders writes; the connection
-is runtime/redis_connection's.
+"""The online store in Redis or Valkey: a row is one string. lua/put_newest.lua orders writes, lua/bury.lua
+deletions among them; the connection is runtime/redis_connection's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from forebay.deadline import NEVER, Deadline
 from forebay.errors import InvalidRequest, NotUsable, Unavailable
 from numpy.typing import NDArray
 
-from feature_store.row_header import is_storable
+from feature_store.row_header import is_storable, pack_tombstone
 from feature_store.types import Outcome
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
 
 _PUT_NEWEST = RedisScript((Path(__file__).parent / "lua" / "put_newest.lua").read_text())
+_BURY = RedisScript((Path(__file__).parent / "lua" / "bury.lua").read_text())
 _CHUNK_BYTES = 1 << 20
 """Rows of one command, whatever their number: a chunk of long rows mustn't hold the server."""
 _LOADS_IN_FLIGHT = 2
@@ -63,7 +65,7 @@ class RedisStore:
         if len(places) < len(rows):
             keys, rows = [keys[place] for place in places], [rows[place] for place in places]
         applied = [
-            await self._put(keys[span], rows[span], deadline)
+            await self._eval(_PUT_NEWEST, keys[span], rows[span], deadline)
             for span in _spans(rows, self._settings.write_chunk_rows)
         ]
         outcomes[places] = np.frombuffer(b"".join(applied), np.uint8)
@@ -87,13 +89,30 @@ class RedisStore:
         commands = _chunked(b"UNLINK", keys, self._settings.load_chunk_rows)
         return sum(await self._execute_many(commands, deadline)) if commands else 0
 
+    async def bury_many(
+        self, keys: Sequence[bytes], time_us: int, kept_s: float, deadline: Deadline = NEVER
+    ) -> NDArray[np.uint8]:
+        """One script per chunk, as `put_many`."""
+        tombstone = pack_tombstone(time_us)
+        if not kept_s > 0:
+            raise ValueError("a tombstone is kept for some time")
+        args = [tombstone, b"%d" % math.ceil(kept_s * 1e3)]
+        chunk_rows = self._settings.write_chunk_rows
+        buried = [
+            await self._eval(_BURY, keys[start : start + chunk_rows], args, deadline)
+            for start in range(0, len(keys), chunk_rows)
+        ]
+        return np.frombuffer(b"".join(buried), np.uint8)
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self._connection.aclose()
 
-    async def _put(self, keys: Sequence[bytes], rows: Sequence[bytes], deadline: Deadline) -> bytes:
+    async def _eval(
+        self, script: RedisScript, keys: Sequence[bytes], args: Sequence[bytes], deadline: Deadline
+    ) -> bytes:
         try:
-            outcomes: bytes = await self._connection.eval_script(_PUT_NEWEST, keys, rows, deadline)
+            outcomes: bytes = await self._connection.eval_script(script, keys, args, deadline)
         except (RedisReplyError, NotUsable, InvalidRequest) as error:
             raise _refused(error) from error
         return outcomes

@@ -17,8 +17,10 @@ import struct
 HEADER_BYTES = 20
 FORMAT_VERSION = 1
 HAS_NULLS = 1
-"""The only flag: at least one value of the row is null. Readers skip all looking for nulls where no row has
-it.
+"""A flag: at least one value of the row is null. Readers skip all looking for nulls where no row has it."""
+TOMBSTONE = 2
+"""A flag: there is no row, and nothing older than these times may become one. A tombstone is a header, of
+schema id 0, and nothing else; it is read as a row that isn't there.
 """
 
 MAX_TIME_US = 2**53 - 1
@@ -28,11 +30,24 @@ _HEADER = struct.Struct("<HBBqq")
 _TIMES = struct.Struct("<qq")
 _TIMES_OFFSET = 4
 _VERSION_OFFSET = 2
+_TOMBSTONE_HEAD = struct.pack("<HBB", 0, FORMAT_VERSION, TOMBSTONE)
 
 
 def pack_header(schema_id: int, event_time_us: int, write_time_us: int, flags: int = 0) -> bytes:
     """Return the 20 bytes."""
     return _HEADER.pack(schema_id, FORMAT_VERSION, flags, event_time_us, write_time_us)
+
+
+def pack_tombstone(time_us: int) -> bytes:
+    """Return the tombstone of a deletion that was asked for at `time_us`. Raises: ValueError."""
+    if not -MAX_TIME_US <= time_us <= MAX_TIME_US:
+        raise ValueError(f"a deletion's time is within {MAX_TIME_US} microseconds of 1970")
+    return pack_header(0, time_us, time_us, TOMBSTONE)
+
+
+def is_tombstone(row: bytes) -> bool:
+    """Return whether `row` says that there is none."""
+    return len(row) == HEADER_BYTES and row.startswith(_TOMBSTONE_HEAD)
 
 
 def row_times(row: bytes) -> tuple[int, int]:

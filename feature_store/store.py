@@ -69,6 +69,24 @@ class OnlineStore(Protocol):
         """Remove the rows of `keys`; return how many were there. Cost: one round trip per chunk of keys."""
         ...
 
+    async def bury_many(
+        self, keys: Sequence[bytes], time_us: int, kept_s: float, deadline: Deadline = NEVER
+    ) -> NDArray[np.uint8]:
+        """Put a tombstone (row_header.py) under each key, whether a row is there or not; return an Outcome
+        per key, (n,) uint8.
+
+        APPLIED: nothing is left that was written by `time_us`, and for `kept_s` put_many takes no row that is
+        older than the tombstone, whose event time and write time are `time_us`. OLDER: a row stays, for it is
+        newer than the tombstone and was written later. So a row from the future goes, if it was there. After
+        `kept_s` a tombstone is gone as if by delete_many, unless a row has taken its place.
+
+        Each key is compared and stored atomically against every other writer; the batch as a whole isn't.
+
+        Raises: ValueError for a time that no row may have, or a `kept_s` that isn't positive.
+        Cost: one round trip per chunk of keys.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Release what the store holds; calls under way fail with Unavailable. A second call does nothing."""
         ...

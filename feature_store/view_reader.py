@@ -74,8 +74,9 @@ class ViewReader:
         """Return the rows, their age taken at `now_us`.
 
         A row with a wrong length, an unknown schema or format version, or ends that don't ascend is in ERROR,
-        whatever bytes it holds; nothing is raised. Cost: two passes over the rows' list and one copy of the
-        bytes; a few array operations. Rows of older schemas cost more, per schema and row.
+        whatever bytes it holds; nothing is raised. A tombstone is a row that isn't there.
+        Cost: two passes over the rows' list and one copy of the bytes; a few array operations. Rows of older
+        schemas and tombstones cost more, per schema and row.
         """
         if len(rows) == 0:
             return self._block(np.empty(0, self._layout.record), now_us, has_nulls=False)

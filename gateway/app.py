@@ -14,6 +14,8 @@ from forebay.v1 import admin_pb2, features_pb2, prediction_pb2, similarity_pb2
 
 from feature_store.redis_store import RedisStore
 from gateway.admission import Admission
+from gateway.catalog import ViewCatalog
+from gateway.deletions import EntityDeletions
 from gateway.features import FeatureReads
 from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
@@ -110,7 +112,10 @@ async def serve(
         submissions = _submissions(settings, redis_url, connection, live, clock, stack, gateway)
         gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
         reads, writes = FeatureReads(store, clock), FeatureWrites(store, clock, recall.wrote)
-        gateway.add(FEATURES, FeatureServicer(live, reads, writes, admission))
+        lateness_s = settings.feature_store.max_lateness_s
+        deletions = EntityDeletions(store, clock, registry.stored_generations, lateness_s, recall.wrote)
+        catalog = ViewCatalog(registry.batch_records, clock)
+        gateway.add(FEATURES, FeatureServicer(live, reads, writes, deletions, catalog, admission))
         gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload), admission))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, predictor, recent, settings.app, clock.now_us()))

@@ -9,6 +9,7 @@ from forebay.errors import Error
 from ann_index.snapshot import Snapshot
 from feature_store.codec import ViewReader
 from feature_store.schema import feature_view
+from feature_store.types import KeyField
 from gateway.compile_pipeline import PipelineCompiler
 from gateway.plan import CompiledPipeline, CompiledRelease
 from gateway.shelf import Shelf
@@ -45,6 +46,11 @@ def compile_release(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelea
         broken_pipelines=broken,
         broken_indexes=broken_indexes,
         uncovered=_uncovered(application, release),
+        entities={
+            name: tuple(KeyField(field, dtype) for field, dtype in entity.key.items())
+            for name, entity in application.entities.items()
+        },
+        batches={name: view.batch for name, view in release.views.items() if view.batch},
     )
 
 

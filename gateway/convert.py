@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_store.types import KeyField, Status
 from registry.columns import VariableLists
-from registry.dtypes import Scalar
+from registry.dtypes import DType, Scalar
 
 Values = NDArray[np.generic] | list[str] | VariableLists
 """(n,) or (n, length) array; n strings; or n variable lists."""
@@ -72,6 +72,20 @@ def fill_column(
             message.statuses = raw
     if event_times_us is not None:
         fill_tensor(message.event_times_us, event_times_us, Scalar.TIMESTAMP)
+
+
+def fill_value(message: pb.Value, value: object, dtype: DType) -> None:
+    """Write a value of `dtype` into an empty message; a list as a tensor of its elements. One element given
+    for a fixed list stands for all of them."""
+    scalar = dtype.scalar
+    if dtype.is_list:
+        elements = np.asarray(value, scalar.numpy)
+        whole = elements if dtype.is_variable_list else np.broadcast_to(elements, (dtype.length,))
+        fill_tensor(message.tensor, whole, scalar)
+        return
+    kinds = {Scalar.BOOL: "bool_value", Scalar.STRING: "string_value", Scalar.TIMESTAMP: "timestamp_us"}
+    otherwise = "double_value" if scalar.is_float else "int64_value"
+    setattr(message, kinds.get(scalar, otherwise), value)
 
 
 def values_of(message: pb.Tensor, field: str) -> tuple[Values, Scalar]:

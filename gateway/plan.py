@@ -273,7 +273,8 @@ class CompiledPipeline:
 @dataclass(frozen=True, slots=True)
 class CompiledRelease:
     """One release, ready to serve. `broken` says why a declared pipeline or index can't be used, `uncovered`
-    why a pipeline that is to give precomputed answers has none.
+    why a pipeline that is to give precomputed answers has none. `entities` are their keys by name, `batches`
+    the ids of the batches that wrote the live rows, by view.
     """
 
     number: int
@@ -285,6 +286,8 @@ class CompiledRelease:
     broken_pipelines: Mapping[str, str]
     broken_indexes: Mapping[str, str]
     uncovered: Mapping[str, str] = field(default_factory=dict)
+    entities: Mapping[str, tuple[KeyField, ...]] = field(default_factory=dict)
+    batches: Mapping[str, str] = field(default_factory=dict)
 
     def pipeline(self, name: str) -> CompiledPipeline:
         """Return a pipeline. Raises: NotFound; NotUsable when something it needs is not there."""
@@ -307,11 +310,18 @@ class CompiledRelease:
         except KeyError:
             raise self._missing("view", view, {}, self.readers) from None
 
+    def entity_key(self, entity: str) -> tuple[KeyField, ...]:
+        """Return the key of an entity. Raises: NotFound."""
+        try:
+            return self.entities[entity]
+        except KeyError:
+            raise self._missing("entity", entity, {}, self.entities) from None
+
     def _missing(
         self, kind: str, name: str, broken: Mapping[str, str], usable: Mapping[str, object]
     ) -> NotFound | NotUsable:
         if name in broken:
             return NotUsable(f"{kind} {name} can't be used: {broken[name]}")
         known = ", ".join(sorted({*usable, *broken})) or "none"
-        plural = {"index": "indexes"}.get(kind, kind + "s")
+        plural = {"index": "indexes", "entity": "entities"}.get(kind, kind + "s")
         return NotFound(f"{self.app} has no such {kind}; it has these {plural}: {known}", field=kind)

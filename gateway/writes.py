@@ -21,16 +21,16 @@ from runtime.clock import Clock
 
 Typed = tuple[Values, Scalar]
 
+Wrote = Callable[[str, Sequence[str]], None]
+"""Is told of a view's rows, by their key texts, that have changed or may have."""
+
 _APPLIED = Outcome.APPLIED.value
 
 
 class FeatureWrites:
     """Writes rows into views that publish by upsert; the newest event time wins, row by row."""
 
-    def __init__(
-        self, store: OnlineStore, clock: Clock, wrote: Callable[[str, Sequence[str]], None] | None = None
-    ) -> None:
-        """`wrote` is told of each view's rows, by their key texts, that have changed or may have."""
+    def __init__(self, store: OnlineStore, clock: Clock, wrote: Wrote | None = None) -> None:
         self._store = store
         self._clock = clock
         self._wrote = wrote or _nobody

@@ -7,6 +7,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Sequence
 
+from registry.records import Keys
 from runtime.redis_connection import RedisConnection, RedisReplyError
 
 _SEPARATOR = "{"  # never part of a key's text, which escapes braces
@@ -24,7 +25,7 @@ class GenerationKeys:
 
     def __init__(self, connection: RedisConnection, app: str, of: int | str) -> None:
         self._connection = connection
-        self._generations = f"forebay:{{{app}}}:generations:{of}"
+        self._generations = Keys(app).stored_generations(of)
 
     async def add(self, generation: int, chunk: bytes) -> None:
         """Note a packed chunk of texts. Done before its rows are written, so that a job that is killed leaves

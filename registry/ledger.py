@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from forebay.deadline import Deadline
 from forebay.errors import Corrupt
 
 from registry.batch import BatchRecord
 from registry.plan import Plan
-from registry.records import IDS_KEY, Keys, read_number, read_numbers, read_record, unusable
+from registry.records import (
+    IDS_KEY,
+    Keys,
+    read_members,
+    read_number,
+    read_numbers,
+    read_record,
+    unusable,
+)
 from registry.release import Release
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
 
@@ -147,6 +156,21 @@ class Ledger:
         ids = await self._execute(key, "ZREVRANGE", self._keys.batch_order, 0, limit - 1)
         replies = await self._execute(key, "HMGET", key, *ids) if ids else []
         return [read_record(reply, key, BatchRecord.from_json) for reply in replies if reply is not None]
+
+    async def batch_records(self, ids: Sequence[str]) -> list[BatchRecord]:
+        """Return the records of these batches; those that were dropped are left out."""
+        key = self._keys.batch_records
+        replies = await self._execute(key, "HMGET", key, *ids) if ids else []
+        return [read_record(reply, key, BatchRecord.from_json) for reply in replies if reply is not None]
+
+    async def stored_generations(self, view_ids: Sequence[int], deadline: Deadline) -> list[list[int]]:
+        """Return the generations of each view that may have rows, ascending."""
+        keys = [self._keys.stored_generations(view_id) for view_id in view_ids]
+        replies = await self._connection.execute_many([["SMEMBERS", key] for key in keys], deadline)
+        for key, reply in zip(keys, replies, strict=True):
+            if isinstance(reply, RedisReplyError):
+                raise unusable(reply, key) from reply
+        return [read_members(reply, key) for key, reply in zip(keys, replies, strict=True)]
 
     async def _execute(self, key: str, *command: bytes | str | int) -> Any:
         try:

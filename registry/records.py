@@ -5,6 +5,7 @@
     forebay:{app}:plan        number of the newest plan         forebay:{app}:plan:N      plan N
     forebay:{app}:batch       last batch number                 forebay:{app}:generation  hash: view -> last
     forebay:{app}:batches     hash: batch id -> record          forebay:{app}:batch_order its ids by number
+    forebay:{app}:generations:ID  set: generations of the view with this id that may have rows
     forebay:{app}:version     hash: index -> last version   forebay:{app}:precomputed  hash: pipeline -> last
 
 The braces are a cluster's hash tag: what one script touches lies on one node.
@@ -36,6 +37,10 @@ class Keys:
         self.generations = prefix + "generation"
         self.index_versions = prefix + "version"
         self.precomputed_versions = prefix + "precomputed"
+
+    def stored_generations(self, of: int | str) -> str:
+        """Return the key of the generations that may have rows: of a view, by its id."""
+        return f"{self.generations}s:{of}"
 
     def release(self, number: int) -> str:
         """Return the key of a release's record."""
@@ -80,6 +85,13 @@ def read_numbers(reply: Any, count: int, key: str) -> list[int]:
     if not is_right or not all(isinstance(number, int) and number > 0 for number in reply):
         raise Corrupt(f"registry key {key} gives no number", key=key)
     return list(reply)
+
+
+def read_members(reply: Any, key: str) -> list[int]:
+    """Return the numbers that a set holds, ascending. Raises: Corrupt."""
+    if not isinstance(reply, list | set):
+        raise Corrupt(f"registry key {key} holds no set of numbers", key=key)
+    return sorted(read_number(member, key) for member in reply)
 
 
 def unusable(error: RedisReplyError, key: str) -> Corrupt:

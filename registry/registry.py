@@ -3,9 +3,10 @@ that lead to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from forebay.deadline import NEVER, Deadline
 from forebay.errors import Conflict, Corrupt, InvalidRequest, NotFound, NotUsable
 
 from registry.batch import Batch, BatchRecord
@@ -218,6 +219,20 @@ class Registry:
     async def batches(self, limit: int = 20) -> list[BatchRecord]:
         """Return the newest batches' records, newest first."""
         return await self._ledger.batches(max(1, min(limit, KEPT_BATCHES)))
+
+    async def batch_records(self, ids: Sequence[str]) -> dict[str, BatchRecord]:
+        """Return the records of these batches by id; those that are no longer kept are left out."""
+        return {record.id: record for record in await self._ledger.batch_records(ids)}
+
+    async def stored_generations(
+        self, view_ids: Sequence[int], deadline: Deadline = NEVER
+    ) -> list[list[int]]:
+        """Return, for each view by its id, the generations that may have rows: the live one, those before it
+        that aren't swept yet, and one that is being written. Ascending; none for views written in place.
+
+        Raises: DeadlineExceeded too. Cost: one round trip.
+        """
+        return await self._ledger.stored_generations(view_ids, deadline)
 
     async def next_index_version(self, index: str) -> str:
         """Return a version, a whole number in decimal, above every earlier one of this index."""

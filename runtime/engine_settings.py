@@ -27,6 +27,14 @@ class FeatureStoreSettings(Group):
     """Rows written by one newest-wins script, which holds the server until its last row: 100 rows of 220
     bytes for about half a millisecond."""
 
+    max_lateness_s: float = Field(
+        default=3600.0,
+        ge=0.001,
+        le=31 * 86_400,
+        description="How long a deleted entity's tombstones are kept, in seconds: a write that comes later, "
+        "with an event time before the deletion, brings the entity back.",
+    )
+
     load_chunk_rows: ChunkRows = 250
     """Rows of a new generation stored by one command, and keys removed by one. 250 rows of 220 bytes hold the
     server for about 0.2 milliseconds; more than that isn't faster."""

@@ -1,13 +1,16 @@
-"""FeatureService on the wire: a message in, `features.py`, a message out."""
+"""FeatureService on the wire: a message in, `features.py`, `writes.py`, `deletions.py` or `catalog.py`, a
+message out."""
 
 from __future__ import annotations
 
 from forebay.v1 import features_pb2 as pb
 
-from feature_store.codec import ViewReader
+from feature_store.schema import Feature
 from gateway.admission import Admission
 from gateway.budget import Budget
-from gateway.convert import columns_of, fill_column, key_columns, values_of
+from gateway.catalog import ViewCatalog, ViewState
+from gateway.convert import columns_of, fill_column, fill_value, key_columns, values_of
+from gateway.deletions import EntityDeletions
 from gateway.features import MAX_ROWS, FeatureReads
 from gateway.live import LiveRelease
 from gateway.writes import FeatureWrites
@@ -18,14 +21,22 @@ _NO_BUDGET = Budget(None, {})
 
 
 class FeatureServicer:
-    """Answers ReadFeatures, WriteFeatures, ListViews and DescribeView."""
+    """Answers ReadFeatures, WriteFeatures, DeleteEntities, ListViews and DescribeView."""
 
     def __init__(
-        self, live: LiveRelease, reads: FeatureReads, writes: FeatureWrites, admission: Admission
+        self,
+        live: LiveRelease,
+        reads: FeatureReads,
+        writes: FeatureWrites,
+        deletions: EntityDeletions,
+        catalog: ViewCatalog,
+        admission: Admission,
     ) -> None:
         self._live = live
         self._reads = reads
         self._writes = writes
+        self._deletions = deletions
+        self._catalog = catalog
         self._admission = admission
 
     async def ReadFeatures(  # noqa: N802
@@ -40,13 +51,26 @@ class FeatureServicer:
         with self._admission.write(Criticality[call.criticality.upper()]):
             return await self._write(request, call)
 
+    async def DeleteEntities(  # noqa: N802
+        self, request: pb.DeleteEntitiesRequest, call: Call
+    ) -> pb.DeleteEntitiesResponse:
+        with self._admission.write(Criticality[call.criticality.upper()]):
+            release = self._live.current
+            keys = key_columns(request.keys, release.entity_key(request.entity), "keys", MAX_ROWS)
+            deadline = _NO_BUDGET.deadline(call.deadline, call.started_s)
+            outcomes = await self._deletions.delete(release, request.entity, keys, deadline)
+            return pb.DeleteEntitiesResponse(outcomes=outcomes.tobytes())
+
     async def ListViews(self, request: pb.ListViewsRequest, call: Call) -> pb.ListViewsResponse:  # noqa: N802
-        return pb.ListViewsResponse(views=[_view(reader) for reader in self._live.current.readers.values()])
+        release = self._live.current
+        states = await self._catalog.describe(release, release.readers)
+        return pb.ListViewsResponse(views=map(_view, states))
 
     async def DescribeView(  # noqa: N802
         self, request: pb.DescribeViewRequest, call: Call
     ) -> pb.DescribeViewResponse:
-        return pb.DescribeViewResponse(view=_view(self._live.current.reader(request.view)))
+        [state] = await self._catalog.describe(self._live.current, [request.view])
+        return pb.DescribeViewResponse(view=_view(state))
 
     async def _read(self, request: pb.ReadFeaturesRequest, call: Call) -> pb.ReadFeaturesResponse:
         readers = self._reads.views(self._live.current, request.features)
@@ -83,18 +107,31 @@ class FeatureServicer:
         return pb.WriteFeaturesResponse(outcomes=outcomes.tobytes())
 
 
-def _view(reader: ViewReader) -> pb.View:
-    view = reader.view
-    return pb.View(
+def _view(state: ViewState) -> pb.View:
+    reader, view = state.reader, state.reader.view
+    message = pb.View(
         name=view.name,
         entity=view.entity,
         publish=view.publish,
         max_age_us=view.max_age_us or 0,
         as_of_us=reader.as_of_us or 0,
         generation=reader.generation or 0,
-        features=[
-            pb.ViewFeature(name=name, dtype=str(feature.dtype), has_default=feature.default is not None)
-            for name, feature in reader.features.items()
-        ],
+        features=map(_feature, reader.features.values()),
         key=[pb.ViewFeature(name=field.name, dtype=str(field.dtype)) for field in view.key],
+        view_id=view.view_id,
+        entity_id=view.entity_id,
+        batch=state.batch,
+        row_count=state.row_count,
+        age_us=state.age_us,
     )
+    if state.stale is not None:
+        message.stale = state.stale
+    return message
+
+
+def _feature(feature: Feature) -> pb.ViewFeature:
+    message = pb.ViewFeature(name=feature.name, dtype=str(feature.dtype))
+    if feature.default is not None:
+        message.has_default = True
+        fill_value(message.default_value, feature.default, feature.dtype)
+    return message

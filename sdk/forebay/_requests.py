@@ -147,8 +147,10 @@ def write_features(
     return request
 
 
-def outcomes(response: features_pb2.WriteFeaturesResponse) -> list[Outcome]:
-    """Return what became of each row."""
+def outcomes(
+    response: features_pb2.WriteFeaturesResponse | features_pb2.DeleteEntitiesResponse,
+) -> list[Outcome]:
+    """Return what became of each row; nothing from a server that is too old to say."""
     return [Outcome(outcome) for outcome in response.outcomes]
 
 

@@ -239,10 +239,12 @@ class Client:
         criticality: Criticality | None = None,
         trace: str | None = None,
         **named: Any,
-    ) -> None:
+    ) -> list[Outcome]:
         """Delete entities; see `forebay.Client.delete`."""
         terms = self._defaults.terms(timeout_s, caller, criticality, trace)
-        await self._calls.unary(DELETE_ENTITIES, _requests.delete_entities(entity, keys, named), terms)
+        request = _requests.delete_entities(entity, keys, named)
+        response = await self._calls.unary(DELETE_ENTITIES, request, terms)
+        return _requests.outcomes(response)
 
     async def close(self) -> None:
         """Close the connection; calls under way end with Unavailable."""

@@ -299,13 +299,22 @@ class Client:
         criticality: Criticality | None = None,
         trace: str | None = None,
         **named: Any,
-    ) -> None:
+    ) -> list[Outcome]:
         """Delete entities from all views of their type, a column per key field given by name.
 
-        Raises: InvalidRequest, NotFound, Unavailable, DeadlineExceeded, Internal. Cost: one round trip.
+        Returns an Outcome for each: APPLIED, nothing is left; OLDER, a row is that was written after the
+        deletion was asked for, with a newer event time. Deleting what isn't there, or again, is fine; a call
+        that failed may have deleted part. Late writes don't bring an entity back for as long as the server's
+        setting `max_lateness_s` says; a write with a newer event time does, and so does the next refresh
+        where the source still has the entity.
+
+        Raises: InvalidRequest, NotFound, Overloaded, Unavailable, DeadlineExceeded, Internal.
+        Cost: one round trip.
         """
         terms = self._defaults.terms(timeout_s, caller, criticality, trace)
-        self._calls.unary(DELETE_ENTITIES, _requests.delete_entities(entity, keys, named), terms)
+        request = _requests.delete_entities(entity, keys, named)
+        response = self._calls.unary(DELETE_ENTITIES, request, terms)
+        return _requests.outcomes(response)
 
     def close(self) -> None:
         """Close the connection; calls under way end with Unavailable."""

@@ -59,7 +59,7 @@ class ScriptedFeatures:
 
     async def DeleteEntities(self, request: Any, call: Call) -> Any:  # noqa: N802
         self.requests.append(request)
-        return features_pb2.DeleteEntitiesResponse()
+        return features_pb2.DeleteEntitiesResponse(outcomes=self.outcomes)
 
     async def DescribeView(self, request: Any, call: Call) -> Any:  # noqa: N802
         self.requests.append(request)

@@ -49,8 +49,10 @@ class DeleteEntitiesRequest(_message.Message):
     def __init__(self, entity: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ...) -> None: ...
 
 class DeleteEntitiesResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: bytes
+    def __init__(self, outcomes: _Optional[bytes] = ...) -> None: ...
 
 class ListViewsRequest(_message.Message):
     __slots__ = ()
@@ -75,7 +77,7 @@ class DescribeViewResponse(_message.Message):
     def __init__(self, view: _Optional[_Union[View, _Mapping]] = ...) -> None: ...
 
 class View(_message.Message):
-    __slots__ = ("name", "entity", "publish", "max_age_us", "as_of_us", "generation", "features", "key")
+    __slots__ = ("name", "entity", "publish", "max_age_us", "as_of_us", "generation", "features", "key", "view_id", "entity_id", "batch", "row_count", "age_us", "stale")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PUBLISH_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +86,12 @@ class View(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    VIEW_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    AGE_US_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
     name: str
     entity: str
     publish: str
@@ -92,14 +100,22 @@ class View(_message.Message):
     generation: int
     features: _containers.RepeatedCompositeFieldContainer[ViewFeature]
     key: _containers.RepeatedCompositeFieldContainer[ViewFeature]
-    def __init__(self, name: _Optional[str] = ..., entity: _Optional[str] = ..., publish: _Optional[str] = ..., max_age_us: _Optional[int] = ..., as_of_us: _Optional[int] = ..., generation: _Optional[int] = ..., features: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ..., key: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ...) -> None: ...
+    view_id: int
+    entity_id: int
+    batch: str
+    row_count: int
+    age_us: int
+    stale: bool
+    def __init__(self, name: _Optional[str] = ..., entity: _Optional[str] = ..., publish: _Optional[str] = ..., max_age_us: _Optional[int] = ..., as_of_us: _Optional[int] = ..., generation: _Optional[int] = ..., features: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ..., key: _Optional[_Iterable[_Union[ViewFeature, _Mapping]]] = ..., view_id: _Optional[int] = ..., entity_id: _Optional[int] = ..., batch: _Optional[str] = ..., row_count: _Optional[int] = ..., age_us: _Optional[int] = ..., stale: bool = ...) -> None: ...
 
 class ViewFeature(_message.Message):
-    __slots__ = ("name", "dtype", "has_default")
+    __slots__ = ("name", "dtype", "has_default", "default_value")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     HAS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_VALUE_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: str
     has_default: bool
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., has_default: bool = ...) -> None: ...
+    default_value: _values_pb2.Value
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., has_default: bool = ..., default_value: _Optional[_Union[_values_pb2.Value, _Mapping]] = ...) -> None: ...

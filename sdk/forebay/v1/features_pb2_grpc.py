@@ -93,7 +93,18 @@ class FeatureServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEntities(self, request, context):
-        """Deletes entities from all views of their entity type.
+        """Deletes entities: their rows in every view of the entity type. Rows of other
+        entity types stay, also where such a type's key holds the same fields.
+
+        In a view that is written in place, writes whose event time lies before the
+        deletion don't bring the entity back for as long as the server's setting
+        max_lateness_s says; a newer one does. In a view that is published by swap
+        the rows of all stored generations go; a refresh writes again what its source
+        holds. Deleting what isn't there is fine, and so is deleting again. A call
+        that fails may have deleted part.
+
+        INVALID_ARGUMENT: a key column is missing, of a wrong type or length; no row,
+        or more than 10,000. NOT_FOUND: no such entity type.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

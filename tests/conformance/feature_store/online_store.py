@@ -5,17 +5,19 @@ fixture.
 from __future__ import annotations
 
 import asyncio
+from itertools import zip_longest
 
 import pytest
 from forebay.deadline import Deadline
 from forebay.errors import DeadlineExceeded
 
-from feature_store.row_header import MAX_TIME_US, pack_header
+from feature_store.row_header import MAX_TIME_US, pack_header, pack_tombstone
 from feature_store.store import OnlineStore
 from feature_store.types import Outcome
 
 APPLIED, OLDER, INVALID = Outcome.APPLIED, Outcome.OLDER, Outcome.INVALID
 PASSED = Deadline(0.0)
+KEPT_S = 60.0
 
 
 def row(event_time_us: int, write_time_us: int = 0, body: bytes = b"") -> bytes:
@@ -40,6 +42,7 @@ class OnlineStoreSuite:
         assert (await store.put_many([], [], PASSED)).tolist() == []
         await store.load_many([], [], PASSED)
         assert await store.delete_many([], PASSED) == 0
+        assert (await store.bury_many([], 1, 1.0, PASSED)).tolist() == []
 
     async def test_rows_come_back_byte_for_byte_when_keys_and_rows_are_binary(
         self, store: OnlineStore
@@ -149,6 +152,99 @@ class OnlineStoreSuite:
         assert await store.get_many([b"a", b"b"]) == [None, row(2)]
         assert (await store.put_many([b"a"], [row(0)])).tolist() == [APPLIED]
 
+    async def test_bury_many_leaves_a_tombstone_when_a_row_is_there_or_not(self, store: OnlineStore) -> None:
+        await store.put_many([b"a"], [row(3, 4, b"A")])
+        outcomes = await store.bury_many([b"a", b"x", b"a"], 5, KEPT_S)
+        assert outcomes.dtype.name == "uint8"
+        assert outcomes.tolist() == [APPLIED] * 3
+        assert await store.get_many([b"a", b"x"]) == [pack_tombstone(5)] * 2
+
+    @pytest.mark.parametrize(
+        ("stored", "outcome"),
+        [
+            ((4, 9), APPLIED),
+            ((5, 5), APPLIED),
+            ((5, 6), OLDER),
+            ((6, 6), OLDER),
+            ((6, 5), APPLIED),
+            ((9, 4), APPLIED),
+            ((-5, 2**40), APPLIED),
+            ((2**40, 2**40), OLDER),
+            ((2**32 + 5, -(2**40)), APPLIED),
+            ((MAX_TIME_US, MAX_TIME_US), OLDER),
+            ((MAX_TIME_US, 5), APPLIED),
+        ],
+    )
+    async def test_bury_many_spares_a_row_when_it_was_written_since(
+        self, store: OnlineStore, stored: tuple[int, int], outcome: Outcome
+    ) -> None:
+        there = row(*stored, b"there")
+        await store.put_many([b"k"], [there])
+        assert (await store.bury_many([b"k"], 5, KEPT_S)).tolist() == [outcome]
+        assert await store.get_many([b"k"]) == [pack_tombstone(5) if outcome == APPLIED else there]
+
+    @pytest.mark.parametrize(
+        ("offered", "outcome"),
+        [((4, 9), OLDER), ((5, 4), OLDER), ((5, 5), APPLIED), ((5, 6), APPLIED), ((6, 0), APPLIED)],
+    )
+    async def test_put_many_brings_a_row_back_when_it_is_newer_than_the_tombstone(
+        self, store: OnlineStore, offered: tuple[int, int], outcome: Outcome
+    ) -> None:
+        await store.bury_many([b"k"], 5, KEPT_S)
+        assert (await store.put_many([b"k"], [row(*offered)])).tolist() == [outcome]
+        assert await store.get_many([b"k"]) == [pack_tombstone(5) if outcome == OLDER else row(*offered)]
+
+    async def test_bury_many_keeps_the_latest_tombstone_when_deletions_come_late(
+        self, store: OnlineStore
+    ) -> None:
+        for time_us in (5, 9, 7):
+            assert (await store.bury_many([b"k"], time_us, KEPT_S)).tolist() == [APPLIED]
+        assert await store.get_many([b"k"]) == [pack_tombstone(9)]
+
+    async def test_bury_many_takes_what_is_there_for_no_row_when_it_is_too_short(
+        self, store: OnlineStore
+    ) -> None:
+        await store.load_many([b"a", b"b"], [b"", row(9, 9)[:19]])
+        assert (await store.bury_many([b"a", b"b"], 5, KEPT_S)).tolist() == [APPLIED] * 2
+        assert await store.get_many([b"a", b"b"]) == [pack_tombstone(5)] * 2
+
+    async def test_a_tombstone_is_gone_when_its_time_is_over_and_a_row_in_its_place_stays(
+        self, store: OnlineStore
+    ) -> None:
+        await store.bury_many([b"a", b"put", b"loaded"], 5, 0.05)
+        await store.put_many([b"put"], [row(6)])
+        await store.load_many([b"loaded"], [row(1)])
+        for _ in range(1_000):
+            if await store.get_many([b"a"]) == [None]:
+                break
+            await asyncio.sleep(0.005)
+        assert await store.get_many([b"a", b"put", b"loaded"]) == [None, row(6), row(1)]
+        assert (await store.put_many([b"a"], [row(1)])).tolist() == [APPLIED]
+
+    async def test_bury_many_answers_in_order_when_a_batch_is_large_and_mixed(
+        self, store: OnlineStore
+    ) -> None:
+        keys = [b"key:%d" % i for i in range(2_500)]
+        await store.load_many(keys, [row(9, 9) if i % 3 == 0 else row(1, 1) for i in range(2_500)])
+        outcomes = await store.bury_many(keys, 5, KEPT_S)
+        assert outcomes.tolist() == [OLDER if i % 3 == 0 else APPLIED for i in range(2_500)]
+        got = await store.get_many(keys)
+        assert got == [row(9, 9) if i % 3 == 0 else pack_tombstone(5) for i in range(2_500)]
+
+    async def test_bury_many_ends_with_the_newest_when_writers_race(self, store: OnlineStore) -> None:
+        writes = [store.put_many([b"k"], [row(event, event)]) for event in (3, 9, 1, 7, 5, 8, 2, 6, 4)]
+        deletions = [store.bury_many([b"k"], time_us, KEPT_S) for time_us in (2, 8, 5)]
+        await asyncio.gather(*(call for pair in zip_longest(writes, deletions) for call in pair if call))
+        assert await store.get_many([b"k"]) == [row(9, 9)]
+
+    @pytest.mark.parametrize(("time_us", "kept_s"), [(MAX_TIME_US + 1, 1.0), (5, 0.0), (5, float("nan"))])
+    async def test_bury_many_is_refused_when_its_times_are_wrong(
+        self, store: OnlineStore, time_us: int, kept_s: float
+    ) -> None:
+        with pytest.raises(ValueError):
+            await store.bury_many([b"k"], time_us, kept_s)
+        assert await store.get_many([b"k"]) == [None]
+
     async def test_writes_are_refused_when_keys_and_rows_differ_in_length(self, store: OnlineStore) -> None:
         with pytest.raises(ValueError):
             await store.put_many([b"a", b"b"], [row(1)])
@@ -165,6 +261,8 @@ class OnlineStoreSuite:
             await store.load_many([b"a"], [row(1)], PASSED)
         with pytest.raises(DeadlineExceeded):
             await store.delete_many([b"a"], PASSED)
+        with pytest.raises(DeadlineExceeded):
+            await store.bury_many([b"a"], 1, 1.0, PASSED)
         assert await store.get_many([b"a"]) == [None]
 
     async def test_aclose_does_nothing_when_called_again(self, store: OnlineStore) -> None:

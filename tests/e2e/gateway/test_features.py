@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from forebay import Outcome, Status
 
-from tests.support.served_application import ServedApplication
 from tests.support.tiny_application import tiny_data
 
 PRESENT, NULL, NOT_FOUND, DEFAULTED = Status.PRESENT, Status.NULL, Status.NOT_FOUND, Status.DEFAULTED
@@ -158,8 +157,3 @@ def test_a_wrong_search_is_refused(
 ) -> None:
     with pytest.raises(error, match=text):
         client.similar(index, **options)  # type: ignore[arg-type]
-
-
-def test_deleting_is_not_implemented_yet_and_says_so(client: forebay.Client, tiny: ServedApplication) -> None:
-    with pytest.raises(forebay.Unimplemented):
-        client.delete("user", user_id=[1])

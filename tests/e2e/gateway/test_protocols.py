@@ -84,7 +84,6 @@ def test_garbage_is_the_callers_error(channel: grpc.Channel) -> None:
     [
         "/forebay.v1.PredictionService/NoSuchMethod",
         "/forebay.v1.AdminService/ListRecentRequests",
-        "/forebay.v1.FeatureService/DeleteEntities",
         "/nobody.Service/Method",
     ],
 )

@@ -255,8 +255,9 @@ def writes(servicer: ScriptedFeatures) -> list[features_pb2.WriteFeaturesRequest
 
 async def test_entities_are_deleted_by_their_keys(call: Calling) -> None:
     servicer = ScriptedFeatures()
+    servicer.outcomes = bytes([1, 2])
     async with serving((FEATURES, servicer)) as address:
-        assert await call(address, "delete", "user", user_id=[42]) is None
+        assert await call(address, "delete", "user", user_id=[42, 43]) == [Outcome.APPLIED, Outcome.OLDER]
     assert servicer.requests[0].entity == "user"
     assert servicer.requests[0].keys[0].name == "user_id"
 

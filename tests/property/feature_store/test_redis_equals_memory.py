@@ -21,6 +21,7 @@ from runtime.settings import RedisSettings
 
 KEYS = [b"a", b"b", b"f{1:c}2:3", b"\x00\r\n\xff"]
 EDGES = [0, 1, -1, 255, 256, 2**31, 2**32, -(2**32), MAX_TIME_US, MAX_TIME_US + 1, -MAX_TIME_US, 2**63 - 1]
+KEPT_S = 3600.0
 
 keys = st.sampled_from(KEYS)
 times = st.sampled_from(EDGES) | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
@@ -65,6 +66,12 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(keys=st.lists(keys, max_size=6))
     def delete(self, keys: list[bytes]) -> None:
         assert self.run(self.redis.delete_many(keys)) == self.run(self.memory.delete_many(keys))
+
+    @rule(keys=st.lists(keys, max_size=6), time_us=times.filter(lambda time_us: abs(time_us) <= MAX_TIME_US))
+    def bury(self, keys: list[bytes], time_us: int) -> None:
+        ours = self.run(self.redis.bury_many(keys, time_us, KEPT_S))
+        theirs = self.run(self.memory.bury_many(keys, time_us, KEPT_S))
+        assert ours.tolist() == theirs.tolist()
 
     @rule(keys=st.lists(keys, max_size=8))
     def get(self, keys: list[bytes]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from feature_store.codec import ViewReader
-from feature_store.row_header import pack_header
+from feature_store.row_header import is_tombstone, pack_header, pack_tombstone
 from tests.support.feature_rows import NOW_US, encode, plain, schema, view
 
 SCHEMA = schema(
@@ -59,3 +59,16 @@ def test_values_come_back_when_these_bytes_are_read() -> None:
 def test_the_header_has_these_bytes_when_packed() -> None:
     assert pack_header(258, 5, NOW_US).hex() == WHOLE[:40]
     assert np.frombuffer(pack_header(258, 5, NOW_US), "<u2")[0] == 258
+
+
+TOMBSTONE = "0000010200401e18240a060000401e18240a0600"  # schema 0, version, flag, event time, write time
+
+
+def test_a_tombstone_has_these_bytes_and_reads_as_no_row() -> None:
+    tombstone = bytes.fromhex(TOMBSTONE)
+    assert pack_tombstone(NOW_US) == tombstone
+    assert is_tombstone(tombstone)
+    for reader in (ViewReader(view(SCHEMA), 1, NOW_US), ViewReader(view(schema(0)), 1, NOW_US)):
+        block = reader.decode([tombstone, None], NOW_US)
+        assert block.row_statuses.tolist() == [3, 3]
+        assert block.corrupt_count == 0
