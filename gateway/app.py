@@ -1,45 +1,36 @@
-"""The composition root: settings become objects, with plain constructors, and this file owns their lifetimes.
-Which implementation stands behind each protocol is decided here and nowhere else."""
+"""The composition root of a gateway: settings become objects, with plain constructors, and this file owns
+their lifetimes. What makes predictions is put together in `core.py`; here are the ports around it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from forebay.v1 import admin_pb2, features_pb2, prediction_pb2, similarity_pb2
 
-from feature_store.redis_store import RedisStore
 from gateway.admission import Admission
 from gateway.catalog import ViewCatalog
+from gateway.core import Core, open_core
 from gateway.deletions import EntityDeletions
 from gateway.features import FeatureReads
-from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
-from gateway.precomputed import Precomputed
-from gateway.predict import Predictor
-from gateway.recall import Recall
 from gateway.servicers.admin import AdminServicer
 from gateway.servicers.features import FeatureServicer
 from gateway.servicers.prediction import PredictionServicer
 from gateway.servicers.prediction_stream import StreamLimits
 from gateway.servicers.similarity import SimilarityServicer
 from gateway.servicers.submissions import SubmissionServicer
-from gateway.shelf import Shelf
 from gateway.similar import SimilaritySearch
 from gateway.submissions.endings import Endings
 from gateway.submissions.scripts import longest_block_s
 from gateway.submissions.submission_queue import SubmissionQueue
 from gateway.submissions.waiting import Waiting
 from gateway.writes import FeatureWrites
-from registry.registry import Registry
 from runtime.batcher import BatchLimits
 from runtime.clock import Clock, SystemClock
-from runtime.offload import Offload
-from runtime.process import freeze_garbage
+from runtime.process import either, freeze_garbage
 from runtime.recent import RecentRequests
 from runtime.redis_connection import RedisConnection
 from runtime.rpc.server import RpcServer
@@ -74,31 +65,11 @@ async def serve(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        connection = RedisConnection.open(redis_url, settings.redis, clock)
-        stack.push_async_callback(connection.aclose)
-        offload = Offload(
-            clock, threads=settings.gateway.offload_threads, inline_below_s=settings.gateway.inline_below_s
-        )
-        stack.callback(offload.close)
-        registry = Registry(connection, settings.app, clock)
-        live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
-        recent = RecentRequests(settings.server.recent_requests)
-        store = RedisStore(connection, settings.feature_store)
-        limits = BatchLimits(members=settings.gateway.batch_members)
-        precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
-        recall = Recall(clock, settings.recall)
         admission = Admission(settings.admission, clock)
-        predictor = Predictor(
-            store,
-            offload,
-            clock,
-            limits,
-            precomputed,
-            settings.gateway.reply_reserve_s,
-            recall=recall,
-            admission=admission,
-        )
-        stack.push_async_callback(predictor.aclose)
+        limits = BatchLimits(members=settings.gateway.batch_members)
+        core = open_core(settings, redis_url, clock, stack, limits=limits, admission=admission)
+        live, predictor, recall = core.live, core.predictor, core.predictor.recall
+        recent = RecentRequests(settings.server.recent_requests)
         charge = admission.charge if admission.charges else None
         gateway = RpcServer(
             settings.server.bind,
@@ -109,14 +80,10 @@ async def serve(
             charge=charge,
         )
         streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s, charge)
-        submissions = _submissions(settings, redis_url, connection, live, clock, stack, gateway)
+        submissions = _submissions(settings, redis_url, core, clock, stack, gateway)
         gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
-        reads, writes = FeatureReads(store, clock), FeatureWrites(store, clock, recall.wrote)
-        lateness_s = settings.feature_store.max_lateness_s
-        deletions = EntityDeletions(store, clock, registry.stored_generations, lateness_s, recall.wrote)
-        catalog = ViewCatalog(registry.batch_records, clock)
-        gateway.add(FEATURES, FeatureServicer(live, reads, writes, deletions, catalog, admission))
-        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(offload), admission))
+        gateway.add(FEATURES, _features(settings, core, clock, admission))
+        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(core.offload), admission))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, predictor, recent, settings.app, clock.now_us()))
         stack.push_async_callback(gateway.aclose)
@@ -142,17 +109,31 @@ async def serve(
         await either(live.follow(in_service), stop.wait())
 
 
+def _features(settings: Settings, core: Core, clock: Clock, admission: Admission) -> FeatureServicer:
+    """Return what reads, writes and deletes rows. A write ends the answers that were made from its rows."""
+    store, registry, wrote = core.store, core.registry, core.predictor.recall.wrote
+    return FeatureServicer(
+        core.live,
+        FeatureReads(store, clock),
+        FeatureWrites(store, clock, wrote),
+        EntityDeletions(
+            store, clock, registry.stored_generations, settings.feature_store.max_lateness_s, wrote
+        ),
+        ViewCatalog(registry.batch_records, clock),
+        admission,
+    )
+
+
 def _submissions(
     settings: Settings,
     redis_url: str,
-    connection: RedisConnection,
-    live: LiveRelease,
+    core: Core,
     clock: Clock,
     stack: AsyncExitStack,
     gateway: RpcServer,
 ) -> SubmissionServicer:
     """Return what takes predictions to be made later. Who waits for one when the server stops is told."""
-    queue = SubmissionQueue(connection, settings.app, settings.submissions, clock)
+    queue = SubmissionQueue(core.connection, settings.app, settings.submissions, clock)
     endings = Endings(
         lambda: RedisConnection.open(redis_url, settings.redis, clock),
         settings.app,
@@ -161,22 +142,4 @@ def _submissions(
     stack.push_async_callback(endings.aclose)
     waiting = Waiting(queue, endings, clock, settings.submissions.poll_s)
     stack.enter_context(gateway.stopping.telling(waiting.hurry))
-    return SubmissionServicer(live, queue, waiting, settings.submissions, clock)
-
-
-def shelf(settings: Settings, root: Path) -> Shelf:
-    """Return where an application's indexes and models are kept, loaded."""
-    return Shelf(settings.app, settings.artifacts, root, settings.ann_index, settings.onnx)
-
-
-async def either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
-    """Return, or raise, as soon as one of the two ends; the other is cancelled."""
-    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return SubmissionServicer(core.live, queue, waiting, settings.submissions, clock)

@@ -10,23 +10,17 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from feature_store.redis_store import RedisStore
 from gateway.admission import Admission
-from gateway.app import either, shelf
-from gateway.live import LiveRelease
+from gateway.core import open_core
 from gateway.plan import CompiledRelease
-from gateway.precomputed import Precomputed
-from gateway.predict import Predictor
 from gateway.submissions.making import Making
 from gateway.submissions.scripts import longest_block_s
 from gateway.submissions.work_queue import WorkQueue
 from gateway.submissions.worker import Worker, WorkerCounts
-from registry.registry import Registry
 from runtime.admission_settings import AdmissionSettings
 from runtime.batcher import BatchLimits
 from runtime.clock import Clock, SystemClock
-from runtime.offload import Offload
-from runtime.process import freeze_garbage
+from runtime.process import either, freeze_garbage
 from runtime.redis_connection import RedisConnection
 from runtime.settings import Settings
 
@@ -48,24 +42,12 @@ async def work(
     clock = clock or SystemClock()
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
-        connection = RedisConnection.open(redis_url, settings.redis, clock)
-        stack.push_async_callback(connection.aclose)
+        admission = Admission(_admission(settings), clock)
+        core = open_core(settings, redis_url, clock, stack, limits=_limits(settings), admission=admission)
         blocking = RedisConnection.open(redis_url, settings.redis, clock)
         stack.push_async_callback(blocking.aclose)
-        offload = Offload(
-            clock, threads=settings.gateway.offload_threads, inline_below_s=settings.gateway.inline_below_s
-        )
-        stack.callback(offload.close)
-        registry = Registry(connection, settings.app, clock)
-        live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
-        store = RedisStore(connection, settings.feature_store)
-        limits = _limits(settings)
-        precomputed = Precomputed(store, clock, settings.gateway.precomputed_wait_s)
-        admission = Admission(_admission(settings), clock)
-        predictor = Predictor(store, offload, clock, limits, precomputed, admission=admission)
-        stack.push_async_callback(predictor.aclose)
-        making = Making(live, predictor, clock, settings.submissions, settings.registry.poll_s)
-        queue = WorkQueue(connection, blocking, settings.app, name, settings.submissions)
+        making = Making(core.live, core.predictor, clock, settings.submissions, settings.registry.poll_s)
+        queue = WorkQueue(core.connection, blocking, settings.app, name, settings.submissions)
         worker = Worker(
             queue, making.make, settings.submissions, clock, wait_s=longest_block_s(settings.redis)
         )
@@ -82,7 +64,7 @@ async def work(
             if loaded.is_set():
                 await worker.run(stop)
 
-        await either(live.follow(in_service), begin())
+        await either(core.live.follow(in_service), begin())
         return worker.counts
 
 

@@ -48,6 +48,19 @@ def freeze_garbage() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
+async def either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
+    """Return, or raise, as soon as one of the two ends; the other is cancelled."""
+    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _until_stopped(main: Main) -> int:
     stopping = asyncio.Event()
     work = asyncio.create_task(main(stopping))
