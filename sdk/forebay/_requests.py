@@ -61,9 +61,11 @@ def read_features(
     return features_pb2.ReadFeaturesRequest(features=features, keys=columns, event_times=event_times)
 
 
-def feature_table(response: features_pb2.ReadFeaturesResponse) -> FeatureTable:
-    """Return the response as a table."""
-    return FeatureTable(response.columns)
+def feature_table(
+    response: features_pb2.ReadFeaturesResponse, request: features_pb2.ReadFeaturesRequest
+) -> FeatureTable:
+    """Return the response as a table, with the keys that were asked for."""
+    return FeatureTable(response.columns, request.keys)
 
 
 def find_similar(

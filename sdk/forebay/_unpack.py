@@ -31,6 +31,11 @@ class ColumnView:
         return row_count(self._column.values)
 
     @property
+    def message(self) -> pb.Column:
+        """The column as it came."""
+        return self._column
+
+    @property
     def values(self) -> Any:
         """The rows' values: an array with numpy (NaN or NaT where absent; other types see `statuses`), else a
         list with None where absent. Strings and variable lists are lists either way."""
@@ -78,7 +83,7 @@ def row_count(tensor: pb.Tensor) -> int:
 def _values(column: pb.Column) -> Any:
     numpy = installed_numpy()
     tensor = column.values
-    scalar = _scalar(tensor, column.name)
+    scalar = scalar_of(tensor, column.name)
     absent = [status in ABSENT for status in column.statuses]
     if scalar is STRING:
         return _blanked(_nested(list(tensor.strings), tensor), absent)
@@ -92,7 +97,8 @@ def _values(column: pb.Column) -> Any:
     return _marked(elements.reshape(tuple(tensor.shape)), absent)
 
 
-def _scalar(tensor: pb.Tensor, name: str) -> Scalar:
+def scalar_of(tensor: pb.Tensor, name: str) -> Scalar:
+    """Return a tensor's element type. Raises: Internal for one that is newer than this client."""
     try:
         return BY_NUMBER[tensor.dtype]
     except KeyError:

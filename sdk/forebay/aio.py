@@ -106,7 +106,7 @@ class Client:
         """Return features of entities; see `forebay.Client.features`."""
         terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         request = _requests.read_features(features, keys, named, event_times)
-        return _requests.feature_table(await self._calls.unary(READ_FEATURES, request, terms))
+        return _requests.feature_table(await self._calls.unary(READ_FEATURES, request, terms), request)
 
     async def similar(
         self,

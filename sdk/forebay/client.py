@@ -125,7 +125,7 @@ class Client:
         """
         terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         request = _requests.read_features(features, keys, named, event_times)
-        return _requests.feature_table(self._calls.unary(READ_FEATURES, request, terms))
+        return _requests.feature_table(self._calls.unary(READ_FEATURES, request, terms), request)
 
     def similar(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
+from forebay._arrow import arrow_table
+from forebay._pandas import data_frame
 from forebay._unpack import ColumnView, row_count
 from forebay.types import Degradation, Provenance, StageTiming, Status
 from forebay.v1 import prediction_pb2 as pb
@@ -33,6 +35,11 @@ class Columns(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._views)
+
+    @property
+    def views(self) -> list[ColumnView]:
+        """The columns with their statuses, in order."""
+        return list(self._views.values())
 
     def view(self, name: str) -> ColumnView:
         """Return a column with its statuses. Raises: KeyError naming what there is."""
@@ -147,10 +154,12 @@ class Answer(Sequence[Item]):
 class FeatureTable:
     """Features read, a row per entity asked for, in the same order."""
 
-    __slots__ = ("_columns",)
+    __slots__ = ("_columns", "_keys")
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], keys: Sequence[Column] = ()) -> None:
+        """Hold the features' columns, and the keys that were asked for."""
         self._columns = Columns(columns)
+        self._keys = Columns(keys)
 
     def __len__(self) -> int:
         return next((len(self._columns.view(name)) for name in self._columns), 0)
@@ -180,6 +189,26 @@ class FeatureTable:
         with None there.
         """
         return self._columns.view(name).event_times
+
+    def to_arrow(self, *, statuses: bool = True) -> Any:
+        """Return a `pyarrow.Table`: the key columns, then each feature, typed as it is declared, null where
+        there is no value; beside it `<feature>.status`, by name, and `<feature>.event_time` if asked for.
+
+        Raises: NotUsable where pyarrow isn't installed (`forebay[arrow]`).
+        Cost: no copy of numbers; a step per row for strings, booleans and statuses.
+        """
+        return arrow_table(self._keys.views, self._columns.views, statuses)
+
+    def to_pandas(self, *, statuses: bool = True) -> Any:
+        """Return a `pandas.DataFrame` with the columns of `to_arrow`.
+
+        A column's dtype depends on its feature alone: Int32, Int64, boolean and string, which know of missing
+        values; floats with NaN; datetime64[us, UTC] with NaT; lists as objects, arrays or None. Statuses are
+        categories.
+
+        Raises: NotUsable where pandas isn't installed (`forebay[pandas]`).
+        """
+        return data_frame(self._keys.views, self._columns.views, statuses)
 
 
 def provenance_of(message: pb.Provenance) -> Provenance:

@@ -11,10 +11,11 @@ from typing import Any
 
 import forebay
 from forebay import _pack
+from forebay._dtypes import DType
 from forebay.v1 import prediction_pb2 as pb
 
 from runtime.rpc.call import Call
-from tests.support.echo_services import PREDICTION, serving
+from tests.support.echo_services import FEATURES, PREDICTION, ScriptedFeatures, serving
 from tests.support.source_files import ROOT
 
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -60,6 +61,17 @@ class Agreeable:
             yield pb.WatchPredictionResponse(prediction_id=each, result=result)
 
 
+def movies() -> ScriptedFeatures:
+    """Knows the first of three movies, and deletes whatever it is told to."""
+    columns = [
+        _pack.column("movie_profile.year", [1995.0, None, None], DType.parse("float32"), "f"),
+        _pack.column("movie_profile.title", ["Heat", None, None], DType.parse("string"), "f"),
+    ]
+    servicer = ScriptedFeatures(columns=columns)
+    servicer.outcomes = bytes([1, 1])
+    return servicer
+
+
 def run(snippets: list[str], first: str, second: str) -> str:
     names: dict[str, Any] = {}
     said = StringIO()
@@ -74,7 +86,7 @@ async def test_the_guides_snippets_run() -> None:
     snippets = SNIPPET.findall((ROOT / "docs/sdk.md").read_text())
     assert len(snippets) > 8
     async with (
-        serving((PREDICTION, Agreeable())) as first,
+        serving((PREDICTION, Agreeable()), (FEATURES, movies())) as first,
         serving((PREDICTION, Agreeable())) as second,
     ):
         said = await asyncio.to_thread(run, snippets, first, second)
@@ -84,4 +96,6 @@ async def test_the_guides_snippets_run() -> None:
     assert "top top: must be 1 to 10000" in lines
     assert "4bf92f3577b34da6a3ce929d0e0e4736" in lines
     assert "id-99 3" in lines
+    assert "movie_profile.year: float" in lines
+    assert "[<Outcome.APPLIED: 1>, <Outcome.APPLIED: 1>]" in lines
     assert lines[-1] == "3"

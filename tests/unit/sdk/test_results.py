@@ -69,7 +69,9 @@ def test_table_has_values_statuses_and_times_by_feature() -> None:
         statuses=bytes([Status.STALE, Status.NOT_FOUND]),
         event_times_us=_pack.tensor([1_700_000_000_000_000, 0], None, "t"),
     )
-    table = _requests.feature_table(features_pb2.ReadFeaturesResponse(columns=[column]))
+    table = _requests.feature_table(
+        features_pb2.ReadFeaturesResponse(columns=[column]), features_pb2.ReadFeaturesRequest()
+    )
     assert table.names == ["movie_profile.year"]
     assert len(table) == 2
     assert table.values("movie_profile.year")[0] == 1995.0
