@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-import numpy as np
 from forebay.v1 import prediction_pb2 as pb
 from forebay.v1 import values_pb2
 
-from gateway.batch import Answer, AnswerColumn, Member
-from gateway.convert import fill_column
+from gateway.batch import Answer, Member
+from gateway.convert import fill_column, refill_tensor
 from gateway.kept_answer import CacheOutcome
 from gateway.plan import CompiledPipeline
-from registry.dtypes import Scalar
 from runtime.stages import StageTiming
 
 _MILLION = 1_000_000
@@ -81,18 +79,7 @@ class AnswerForm(SignedForm):
         """Write an answer's entities and scores, which are scalars without statuses."""
         self._provenance.oldest_as_of_us = answer.oldest_as_of_us
         for tensor, part in zip(self._columns, chain(answer.entities, answer.scores), strict=True):
-            _refill(tensor, part)
-
-
-def _refill(tensor: values_pb2.Tensor, part: AnswerColumn) -> None:
-    """Write other scalars of the same type into a tensor."""
-    values = part.values if isinstance(part.values, list) else np.asarray(part.values)
-    tensor.shape[0] = len(values)
-    if isinstance(values, list) or part.scalar is Scalar.STRING:
-        del tensor.strings[:]
-        tensor.strings.extend(values)
-    else:
-        tensor.data = values.astype(part.scalar.numpy, copy=False).tobytes()
+            refill_tensor(tensor, part.values, part.scalar)
 
 
 def write_origin(provenance: pb.Provenance, pipeline: CompiledPipeline) -> None:

@@ -9,10 +9,11 @@ from feature_store.schema import Feature
 from gateway.admission import Admission
 from gateway.budget import Budget
 from gateway.catalog import ViewCatalog, ViewState
-from gateway.convert import columns_of, fill_column, fill_value, key_columns, values_of
+from gateway.convert import columns_of, fill_value, key_columns, values_of
 from gateway.deletions import EntityDeletions
 from gateway.features import MAX_ROWS, FeatureReads
 from gateway.live import LiveRelease
+from gateway.read_form import ReadWriter
 from gateway.writes import FeatureWrites
 from runtime.batcher import Criticality
 from runtime.rpc.call import Call
@@ -38,10 +39,9 @@ class FeatureServicer:
         self._deletions = deletions
         self._catalog = catalog
         self._admission = admission
+        self._writer = ReadWriter()
 
-    async def ReadFeatures(  # noqa: N802
-        self, request: pb.ReadFeaturesRequest, call: Call
-    ) -> pb.ReadFeaturesResponse:
+    async def ReadFeatures(self, request: pb.ReadFeaturesRequest, call: Call) -> bytes:  # noqa: N802
         with self._admission.read(Criticality[call.criticality.upper()]):
             return await self._read(request, call)
 
@@ -72,24 +72,11 @@ class FeatureServicer:
         [state] = await self._catalog.describe(self._live.current, [request.view])
         return pb.DescribeViewResponse(view=_view(state))
 
-    async def _read(self, request: pb.ReadFeaturesRequest, call: Call) -> pb.ReadFeaturesResponse:
-        readers = self._reads.views(self._live.current, request.features)
-        key = next(iter(readers.values())).view.key
-        keys = key_columns(request.keys, key, "keys", MAX_ROWS)
-        deadline = _NO_BUDGET.deadline(call.deadline, call.started_s)
-        read = await self._reads.read(readers, request.features, keys, deadline)
-        response = pb.ReadFeaturesResponse()
-        for part in read:
-            times_us = part.block.event_times_us if request.event_times else None
-            fill_column(
-                response.columns.add(),
-                part.name,
-                part.column.values,
-                part.scalar,
-                part.column.statuses,
-                times_us,
-            )
-        return response
+    async def _read(self, request: pb.ReadFeaturesRequest, call: Call) -> bytes:
+        plan = self._reads.plan(self._live.current, request.features)
+        keys = key_columns(request.keys, plan.key, "keys", MAX_ROWS)
+        blocks = await self._reads.read(plan, keys, _NO_BUDGET.deadline(call.deadline, call.started_s))
+        return self._writer.bytes(plan, blocks, request.event_times)
 
     async def _write(self, request: pb.WriteFeaturesRequest, call: Call) -> pb.WriteFeaturesResponse:
         reader = self._live.current.reader(request.view)
