@@ -25,10 +25,10 @@ from forebay.v1 import prediction_pb2 as pb
 from rich.console import Console
 from rich.table import Table
 
-import gateway.hydrate
 import gateway.predict
-import gateway.retrieve
-import gateway.run_model
+import gateway.steps.hydrate
+import gateway.steps.retrieve
+import gateway.steps.run_model
 from ann_index.faiss_index import FaissIndex
 from benchmarks.__main__ import OUT
 from benchmarks.bench import Bench, Options
@@ -59,15 +59,15 @@ from runtime.settings import load_settings
 CONCURRENCIES = (1, 32)
 TIMED = (
     (gateway.predict, "admit", "admit"),
-    (gateway.hydrate, "hydrate", "hydrate: keys"),
-    (gateway.hydrate, "hydrate_candidates", "hydrate: keys"),
+    (gateway.steps.hydrate, "hydrate", "hydrate: keys"),
+    (gateway.steps.hydrate, "hydrate_candidates", "hydrate: keys"),
     (RedisStore, "get_many", "reads"),
     (ViewReader, "decode", "decode"),
-    (gateway.hydrate, "settle", "statuses"),
-    (gateway.retrieve, "retrieve", "retrieve: queries, keys"),
+    (gateway.steps.hydrate, "settle", "statuses"),
+    (gateway.steps.retrieve, "retrieve", "retrieve: queries, keys"),
     (FaissIndex, "search", "search"),
     (gateway.predict, "assemble", "assemble"),
-    (gateway.run_model, "run_model", "predict: outputs"),
+    (gateway.steps.run_model, "run_model", "predict: outputs"),
     (OnnxRunner, "run", "run"),
     (gateway.predict, "select", "select"),
 )

@@ -16,7 +16,6 @@ from feature_store.schema import FeatureView
 from feature_store.types import KeyField
 from gateway.budget import Budget
 from gateway.compile_recall import recall_step
-from gateway.conditions import Condition, compile_condition
 from gateway.inputs import InputField, InputSchema
 from gateway.plan import (
     CandidateKeys,
@@ -38,6 +37,7 @@ from gateway.plan import (
 )
 from gateway.precomputed_plan import precomputed_plan
 from gateway.shelf import Shelf
+from gateway.steps.conditions import Condition, compile_condition
 from model_server.declaration import column_length, declared_inputs, declared_outputs
 from model_server.signature import check_signature
 from registry.candidates import candidate_entity

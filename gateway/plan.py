@@ -17,9 +17,9 @@ from feature_store.schema import FeatureView
 from feature_store.types import KeyField, Status
 from gateway.answer_key import AnswerKey
 from gateway.budget import Budget
-from gateway.conditions import Condition
 from gateway.inputs import InputSchema
 from gateway.precomputed_plan import PrecomputedPlan
+from gateway.steps.conditions import Condition
 from model_server.outputs import OutputColumn
 from model_server.runner import ModelRunner
 from registry.dtypes import Scalar

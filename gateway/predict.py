@@ -14,18 +14,18 @@ from forebay.errors import DeadlineExceeded, Error, Internal, Overloaded, Unavai
 from feature_store.store import OnlineStore
 from gateway.admission import Admission
 from gateway.admit import PredictRequest, admit
-from gateway.assemble import assemble
 from gateway.batch import Answer, Batch, Member, Recalled, result_of
-from gateway.gates import Gates
-from gateway.hydrate import hydrate_candidates_step, hydrate_step
 from gateway.plan import CompiledPipeline
 from gateway.precomputed import Precomputed
 from gateway.recall import GaveUpWaiting, Recall
-from gateway.retrieve import request_candidates, retrieve_step
-from gateway.run_model import predict_step
-from gateway.select import select
-from gateway.stand_in import StandIn
-from gateway.step import Step, StepRunner
+from gateway.steps.assemble import assemble
+from gateway.steps.gates import Gates
+from gateway.steps.hydrate import hydrate_candidates_step, hydrate_step
+from gateway.steps.retrieve import request_candidates, retrieve_step
+from gateway.steps.run_model import predict_step
+from gateway.steps.select import select
+from gateway.steps.stand_in import StandIn
+from gateway.steps.step import Step, StepRunner
 from runtime.admission_settings import AdmissionSettings
 from runtime.batcher import Batcher, BatchLimits
 from runtime.clock import Clock

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_store.codec import FeatureColumn
 from feature_store.types import Status
-from gateway.conditions import compile_condition
+from gateway.steps.conditions import compile_condition
 from registry.constants import mismatch
 from registry.dtypes import DType, Scalar
 from registry.pipeline_definitions import Condition

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ann_index.entity_keys import EntityKeys, sorted_keys
 from ann_index.exact_index import ExactIndex
 from ann_index.types import Metric
-from gateway.merge import Found, merged
+from gateway.steps.merge import Found, merged
 from registry.dtypes import Scalar
 from registry.key_text import string_texts
 

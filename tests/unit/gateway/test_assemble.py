@@ -13,10 +13,10 @@ from feature_store.codec import RowEncoder, ViewReader
 from feature_store.schema import Feature as SchemaFeature
 from feature_store.schema import FeatureView, RowSchema
 from feature_store.types import KeyField
-from gateway.assemble import assemble
 from gateway.batch import Batch, Candidates, Member, result_of
 from gateway.inputs import Inputs, InputValue
 from gateway.plan import RequestPart, TensorPlan, ViewPart
+from gateway.steps.assemble import assemble
 from registry.columns import ColumnData
 from registry.dtypes import DType
 from runtime.batcher import Criticality

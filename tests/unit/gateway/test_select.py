@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.conditions import compile_condition
 from gateway.plan import FallbackCandidates
+from gateway.steps.conditions import compile_condition
 from registry.pipeline_definitions import Condition
 from tests.support.compiled_application import HOUR_US
 from tests.support.pipeline_application import PipelineApplication, ranked, told

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ann_index.queries import are_searchable, is_in_range
 from ann_index.types import Metric, Neighbours
 from gateway.batch import Batch, Candidates, Member
-from gateway.excluded import excluded_keys
-from gateway.fallback import NOT_FOUND
-from gateway.fallback_candidates import retrieve_without
-from gateway.merge import Found, merged
 from gateway.plan import IndexSearch, RetrieveStep
-from gateway.step import DependentStep, Step
+from gateway.steps.excluded import excluded_keys
+from gateway.steps.fallback import NOT_FOUND
+from gateway.steps.fallback_candidates import retrieve_without
+from gateway.steps.merge import Found, merged
+from gateway.steps.step import DependentStep, Step
 from registry.key_text import integer_texts
 from runtime.gate import Gate
 from runtime.offload import Offload

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from feature_store.codec import RowBlock
 from feature_store.types import NO_VALUE
 from gateway.batch import Batch
-from gateway.narrow import narrow
 from gateway.plan import RequestPart, TensorPlan, ViewPart
+from gateway.steps.narrow import narrow
 
 
 async def assemble(batch: Batch, deadline: Deadline) -> None:

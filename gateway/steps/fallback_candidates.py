@@ -8,8 +8,8 @@ from forebay.errors import Error
 from numpy.typing import NDArray
 
 from gateway.batch import Batch, Candidates
-from gateway.excluded import excluded_keys
 from gateway.plan import FallbackCandidates, RetrieveStep
+from gateway.steps.excluded import excluded_keys
 
 ACTION = "FALLBACK"
 

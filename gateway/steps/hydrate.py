@@ -14,10 +14,10 @@ from feature_store.codec import RowBlock
 from feature_store.store import OnlineStore
 from feature_store.types import Status
 from gateway.batch import Batch, Candidates
-from gateway.candidate_keys import mixed_texts
-from gateway.fallback import NOT_FOUND, settle
 from gateway.plan import HydratedView
-from gateway.step import DependentStep, Step
+from gateway.steps.candidate_keys import mixed_texts
+from gateway.steps.fallback import NOT_FOUND, settle
+from gateway.steps.step import DependentStep, Step
 from runtime.clock import Clock
 from runtime.gate import Gate
 

@@ -8,8 +8,8 @@ import numpy as np
 from forebay.deadline import Deadline
 
 from gateway.batch import Batch
-from gateway.stand_in import StandIn
-from gateway.step import DependentStep, Step
+from gateway.steps.stand_in import StandIn
+from gateway.steps.step import DependentStep, Step
 from runtime.gate import Gate
 from runtime.offload import Offload
 
