@@ -40,7 +40,7 @@ from feature_store.redis_store import RedisStore
 from feature_store.view_reader import ViewReader
 from gateway.admit import PredictRequest
 from gateway.answer_wire import AnswerWriter
-from gateway.core import shelf
+from gateway.backend import shelf
 from gateway.live import LiveRelease
 from gateway.plan import CompiledPipeline
 from gateway.predict import Predictor

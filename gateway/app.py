@@ -1,5 +1,5 @@
 """The composition root of a gateway: settings become objects, with plain constructors, and this file owns
-their lifetimes. What makes predictions is put together in `core.py`; here are the ports around it."""
+their lifetimes. What makes predictions is put together in `backend.py`; here are the ports around it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from forebay.v1 import admin_pb2, features_pb2, prediction_pb2, similarity_pb2
 
 from gateway.admission import Admission
+from gateway.backend import Backend, open_backend
 from gateway.catalog import ViewCatalog
-from gateway.core import Core, open_core
 from gateway.deletions import EntityDeletions
 from gateway.features import FeatureReads
 from gateway.plan import CompiledRelease
@@ -67,8 +67,8 @@ async def serve(
     async with AsyncExitStack() as stack:
         admission = Admission(settings.admission, clock)
         limits = BatchLimits(members=settings.gateway.batch_members)
-        core = open_core(settings, redis_url, clock, stack, limits=limits, admission=admission)
-        live, predictor, recall = core.live, core.predictor, core.predictor.recall
+        backend = open_backend(settings, redis_url, clock, stack, limits=limits, admission=admission)
+        live, predictor, recall = backend.live, backend.predictor, backend.predictor.recall
         recent = RecentRequests(settings.server.recent_requests)
         charge = admission.charge if admission.charges else None
         gateway = RpcServer(
@@ -80,10 +80,10 @@ async def serve(
             charge=charge,
         )
         streams = StreamLimits(settings.gateway.stream_messages, settings.server.max_timeout_s, charge)
-        submissions = _submissions(settings, redis_url, core, clock, stack, gateway)
+        submissions = _submissions(settings, redis_url, backend, clock, stack, gateway)
         gateway.add(PREDICTION, PredictionServicer(live, predictor, streams, clock, recent, submissions))
-        gateway.add(FEATURES, _features(settings, core, clock, admission))
-        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(core.offload), admission))
+        gateway.add(FEATURES, _features(settings, backend, clock, admission))
+        gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(backend.offload), admission))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
         admin.add(ADMIN, AdminServicer(live, predictor, recent, settings.app, clock.now_us()))
         stack.push_async_callback(gateway.aclose)
@@ -109,11 +109,11 @@ async def serve(
         await either(live.follow(in_service), stop.wait())
 
 
-def _features(settings: Settings, core: Core, clock: Clock, admission: Admission) -> FeatureServicer:
+def _features(settings: Settings, backend: Backend, clock: Clock, admission: Admission) -> FeatureServicer:
     """Return what reads, writes and deletes rows. A write ends the answers that were made from its rows."""
-    store, registry, wrote = core.store, core.registry, core.predictor.recall.wrote
+    store, registry, wrote = backend.store, backend.registry, backend.predictor.recall.wrote
     return FeatureServicer(
-        core.live,
+        backend.live,
         FeatureReads(store, clock),
         FeatureWrites(store, clock, wrote),
         EntityDeletions(
@@ -127,13 +127,13 @@ def _features(settings: Settings, core: Core, clock: Clock, admission: Admission
 def _submissions(
     settings: Settings,
     redis_url: str,
-    core: Core,
+    backend: Backend,
     clock: Clock,
     stack: AsyncExitStack,
     gateway: RpcServer,
 ) -> SubmissionServicer:
     """Return what takes predictions to be made later. Who waits for one when the server stops is told."""
-    queue = SubmissionQueue(core.connection, settings.app, settings.submissions, clock)
+    queue = SubmissionQueue(backend.connection, settings.app, settings.submissions, clock)
     endings = Endings(
         lambda: RedisConnection.open(redis_url, settings.redis, clock),
         settings.app,
@@ -142,4 +142,4 @@ def _submissions(
     stack.push_async_callback(endings.aclose)
     waiting = Waiting(queue, endings, clock, settings.submissions.poll_s)
     stack.enter_context(gateway.stopping.telling(waiting.hurry))
-    return SubmissionServicer(core.live, queue, waiting, settings.submissions, clock)
+    return SubmissionServicer(backend.live, queue, waiting, settings.submissions, clock)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from gateway.admission import Admission
-from gateway.core import open_core
+from gateway.backend import open_backend
 from gateway.plan import CompiledRelease
 from gateway.submissions.making import Making
 from gateway.submissions.scripts import longest_block_s
@@ -43,11 +43,15 @@ async def work(
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
         admission = Admission(_admission(settings), clock)
-        core = open_core(settings, redis_url, clock, stack, limits=_limits(settings), admission=admission)
+        backend = open_backend(
+            settings, redis_url, clock, stack, limits=_limits(settings), admission=admission
+        )
         blocking = RedisConnection.open(redis_url, settings.redis, clock)
         stack.push_async_callback(blocking.aclose)
-        making = Making(core.live, core.predictor, clock, settings.submissions, settings.registry.poll_s)
-        queue = WorkQueue(core.connection, blocking, settings.app, name, settings.submissions)
+        making = Making(
+            backend.live, backend.predictor, clock, settings.submissions, settings.registry.poll_s
+        )
+        queue = WorkQueue(backend.connection, blocking, settings.app, name, settings.submissions)
         worker = Worker(
             queue, making.make, settings.submissions, clock, wait_s=longest_block_s(settings.redis)
         )
@@ -64,7 +68,7 @@ async def work(
             if loaded.is_set():
                 await worker.run(stop)
 
-        await either(core.live.follow(in_service), begin())
+        await either(backend.live.follow(in_service), begin())
         return worker.counts
 
 

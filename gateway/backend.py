@@ -24,7 +24,7 @@ from runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class Backend:
     """The release in service, and what runs requests on it."""
 
     connection: RedisConnection
@@ -35,7 +35,7 @@ class Core:
     predictor: Predictor
 
 
-def open_core(
+def open_backend(
     settings: Settings,
     redis_url: str,
     clock: Clock,
@@ -43,8 +43,8 @@ def open_core(
     *,
     limits: BatchLimits,
     admission: Admission,
-) -> Core:
-    """Return the core; `stack` ends it, the predictor first. Nothing is connected or loaded yet."""
+) -> Backend:
+    """Return the backend; `stack` ends it, the predictor first. Nothing is connected or loaded yet."""
     connection = RedisConnection.open(redis_url, settings.redis, clock)
     stack.push_async_callback(connection.aclose)
     offload = Offload(
@@ -65,7 +65,7 @@ def open_core(
     stack.push_async_callback(predictor.aclose)
     registry = Registry(connection, settings.app, clock)
     live = LiveRelease(registry, lambda root: shelf(settings, root), settings.registry.poll_s)
-    return Core(connection, registry, store, offload, live, predictor)
+    return Backend(connection, registry, store, offload, live, predictor)
 
 
 def shelf(settings: Settings, root: Path) -> Shelf:
