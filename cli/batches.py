@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 
 import click
 
@@ -39,14 +40,35 @@ def batches(limit: int, app: str | None, redis_url: str | None, artifacts: str |
             "indexes": ", ".join(record.indexes),
             "pipelines": ", ".join(record.pipelines),
             "rows": record.row_count,
+            "checks": _checks(record),
+            "code": record.code_version,
             "began": instant(record.started_at_us),
             "seconds": _seconds(record),
             "error": record.error,
         }
         for record in found
     ]
-    columns = ["batch", "status", "views", "indexes", "pipelines", "rows", "began", "seconds", "error"]
+    columns = [
+        "batch",
+        "status",
+        "views",
+        "indexes",
+        "pipelines",
+        "rows",
+        "checks",
+        "code",
+        "began",
+        "seconds",
+        "error",
+    ]
     print_table(rows, columns, empty="no refresh has run: run `forebay refresh run`")
+
+
+def _checks(record: BatchRecord) -> str:
+    """Return how many checks came out how, such as `12 ok, 1 alarm`."""
+    outcomes = Counter(text.partition(":")[0] for text in record.checks.values())
+    kinds = ("ok", "alarm", "accepted", "broken")
+    return ", ".join(f"{outcomes[kind]} {kind}" for kind in kinds if outcomes[kind])
 
 
 def _seconds(record: BatchRecord) -> float | None:

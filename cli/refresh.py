@@ -14,7 +14,8 @@ from cli.progress import ProgressDisplay
 from cli.target import Target, open_target, who
 from feature_store.redis_store import RedisStore
 from jobs.index_build import IndexBuilder
-from jobs.refresh import Refresh, RefreshOptions, RefreshOutcome
+from jobs.refresh import Refresh, RefreshOutcome
+from jobs.refresh_options import RefreshOptions
 from jobs.rollback import Rollback
 
 SAME_SPACE = click.option(
@@ -32,12 +33,29 @@ def refresh() -> None:
 @refresh.command()
 @click.argument("views", metavar="[VIEW]...", nargs=-1)
 @click.option("--allow-empty", is_flag=True, help="Publish a view even if its source returns no rows.")
+@click.option("--allow-shrink", is_flag=True, help="Publish a view even with far fewer rows than are live.")
+@click.option(
+    "--accept",
+    "accepted",
+    metavar="CHECK",
+    multiple=True,
+    help="Publish although this check is broken, by its name; may be repeated.",
+)
+@click.option(
+    "--since",
+    metavar="last|TIME",
+    default="",
+    help="Read only rows whose event time is not before TIME (ISO 8601, UTC), or the last batch's newest.",
+)
 @SAME_SPACE
 @target_options
 @json_option
 def run(
     views: tuple[str, ...],
     allow_empty: bool,
+    allow_shrink: bool,
+    accepted: tuple[str, ...],
+    since: str,
     same_space: bool,
     app: str | None,
     redis_url: str | None,
@@ -48,14 +66,26 @@ def run(
 
     A swapped view gets a new generation beside the live one; if anything fails, what is live stays live.
     Views that share a space are refreshed together, and live indexes over it are rebuilt in the same release:
-    refreshing a part is refused (exit 3), and so is a source without rows.
+    refreshing a part is refused (exit 3).
+
+    Rows are checked before they are published: a source without rows, half of the live rows gone, and what
+    the view's `checks` say. A refresh that breaks one is refused (exit 3). One that was killed is gone on
+    with by the next one of the same views, where the source hasn't changed.
 
     \b
       forebay refresh run                                 everything
       forebay refresh run user_taste movie_profile        these, together
+      forebay refresh run user_visits --since last        only what is new (publish: upsert)
     """
     settings = target_settings(app, redis_url, artifacts)
-    options = RefreshOptions(allow_empty=allow_empty, same_space=same_space, who=who())
+    options = RefreshOptions(
+        allow_empty=allow_empty,
+        allow_shrink=allow_shrink,
+        accepted=frozenset(accepted),
+        same_space=same_space,
+        since=since,
+        who=who(),
+    )
     with ProgressDisplay() as display:
 
         async def refreshed() -> RefreshOutcome:
@@ -109,6 +139,7 @@ def _rows(outcome: RefreshOutcome) -> list[dict[str, Any]]:
             "publish": item.publish,
             "generation": item.generation,
             "rows": item.written.applied,
+            "resumed": item.written.resumed,
             "without_key": item.counts.keyless,
             "repeated": item.counts.repeated,
             "older": item.written.older,
@@ -132,9 +163,6 @@ def _print_outcome(outcome: RefreshOutcome) -> None:
     rows = _rows(outcome)
     print_table(rows, list(rows[0]), empty="")
     for row in rows:
-        if row["without_key"]:
-            remark = f"warning: view {row['view']}: {row['without_key']:,} rows have no key and were left out"
-            stderr().print(Text(remark, "yellow"))
         if row["invalid"]:
             remark = f"warning: view {row['view']}: {row['invalid']:,} rows were refused by the store"
             stderr().print(Text(remark, "yellow"))

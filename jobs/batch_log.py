@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from forebay.errors import Error
 
 from jobs.code_version import code_version
-from registry.batch import Batch, BatchRecord
+from jobs.refused import Refused
+from registry.batch import Batch, BatchRecord, Figures
 from registry.registry import Registry
 from runtime.clock import Clock
 
@@ -30,6 +32,8 @@ class BatchLog:
         views: Sequence[str] = (),
         pipelines: Sequence[str] = (),
         source: str = "",
+        plan: int = 0,
+        fingerprint: str = "",
     ) -> None:
         """Note that the batch runs."""
         self.record = BatchRecord(
@@ -42,8 +46,28 @@ class BatchLog:
             started_at_us=started_at_us,
             generations=dict(batch.generations),
             code_version=code_version(),
+            plan=plan,
+            fingerprint=fingerprint,
         )
+        await self.save()
+
+    async def resume(self, record: BatchRecord) -> None:
+        """Go on with the record of a batch whose process was killed."""
+        again = record.resumed + 1
+        self.record = replace(record, resumed=again, row_count=0, checks={}, code_version=code_version())
+        await self.save()
+
+    async def save(self) -> None:
+        """Store what is noted so far."""
         await self.registry.finish_batch(self.record)
+
+    def note_checks(self, checks: Mapping[str, str]) -> None:
+        """Add the results of checks."""
+        self.record = replace(self.record, checks={**self.record.checks, **checks})
+
+    def note_figures(self, view: str, figures: Figures) -> None:
+        """Set what was counted of a view's rows."""
+        self.record = replace(self.record, figures={**self.record.figures, view: figures})
 
     def note(self, checks: Mapping[str, str], *, rows: int, event_times_us: Sequence[int] = ()) -> None:
         """Add the results of one view or index; they are stored when the batch ends."""
@@ -62,12 +86,14 @@ class BatchLog:
         """Note that the batch is live, with the indexes built for it."""
         now_us = self.clock.now_us()
         self.record = replace(self.record, status="done", indexes=tuple(indexes), finished_at_us=now_us)
-        await self.registry.finish_batch(self.record)
+        await self.save()
 
     async def failed(self, cause: BaseException) -> None:
-        """Note that the batch failed, and why. Where the registry is gone too, the record says "running"."""
+        """Note that the batch failed or was refused, and why. Where the registry is gone too, the record says
+        "running"."""
         text = str(cause) or type(cause).__name__
-        self.record = replace(self.record, status="failed", error=text, finished_at_us=self.clock.now_us())
+        status: Literal["refused", "failed"] = "refused" if isinstance(cause, Refused) else "failed"
+        self.record = replace(self.record, status=status, error=text, finished_at_us=self.clock.now_us())
         try:
             await self.registry.finish_batch(self.record)
         except Error as error:

@@ -4,6 +4,7 @@ old generation can be removed, and an index built from what is served, without a
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -44,14 +45,32 @@ class GenerationKeys:
         members = await self._connection.execute("SMEMBERS", self._generations)
         return sorted(int(member) for member in members)
 
-    async def chunks(self, generation: int) -> AsyncIterator[list[str]]:
-        """Yield the texts of a generation, chunk by chunk, in the order they were noted."""
+    async def chunks(self, generation: int, start: int = 0) -> AsyncIterator[list[str]]:
+        """Yield the texts of a generation, chunk by chunk, in the order they were noted, from `start` on."""
         count = await self._connection.execute("LLEN", self._list(generation))
-        for position in range(count):
+        for position in range(start, count):
             chunk = await self._connection.execute("LINDEX", self._list(generation), position)
             if chunk is None:
                 return  # swept meanwhile
-            yield zlib.decompress(chunk).decode().split(_SEPARATOR)
+            yield _unpacked(chunk)
+
+    async def digests(self, generation: int) -> list[bytes]:
+        """Return what tells the noted chunks apart, in order. Cost: reads the list."""
+        count = await self._connection.execute("LLEN", self._list(generation))
+        found: list[bytes] = []
+        for position in range(count):
+            chunk = await self._connection.execute("LINDEX", self._list(generation), position)
+            if chunk is None:
+                break
+            found.append(digest(chunk))
+        return found
+
+    async def trim(self, generation: int, kept: int) -> None:
+        """Forget all chunks but the first `kept`."""
+        if kept:
+            await self._connection.execute("LTRIM", self._list(generation), 0, kept - 1)
+        else:
+            await self._connection.execute("UNLINK", self._list(generation))
 
     async def count(self, generation: int) -> int:
         """Return how many texts a generation's list holds. Cost: reads the list."""
@@ -74,6 +93,15 @@ class GenerationKeys:
 def packed(texts: Sequence[str]) -> bytes:
     """Return texts as a list holds them: about two bytes each where they are integers in order."""
     return zlib.compress(_SEPARATOR.join(texts).encode(), _FASTEST)
+
+
+def digest(chunk: bytes) -> bytes:
+    """Return what tells a packed chunk of texts from another, 16 bytes."""
+    return hashlib.blake2b(chunk, digest_size=16).digest()
+
+
+def _unpacked(chunk: bytes) -> list[str]:
+    return zlib.decompress(chunk).decode().split(_SEPARATOR)
 
 
 def _raise_first(replies: Sequence[object]) -> None:

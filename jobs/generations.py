@@ -30,6 +30,15 @@ async def remove_generation(
     return removed
 
 
+async def remove_from(
+    store: OnlineStore, keys: GenerationKeys, view: FeatureView, generation: int, kept: int
+) -> None:
+    """Remove what a generation that nobody reads holds after its first `kept` chunks, rows before texts."""
+    async for texts in keys.chunks(generation, kept):
+        await store.delete_many(row_keys(view.entity_id, view.view_id, generation, texts))
+    await keys.trim(generation, kept)
+
+
 async def sweep_generations(
     store: OnlineStore, keys: GenerationKeys, view: FeatureView, releases: Sequence[Release], now_us: int
 ) -> list[int]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from feature_store.store import OnlineStore
 from feature_store.types import Outcome
-from jobs.generation_keys import GenerationKeys, packed
+from jobs.generation_keys import GenerationKeys
 from jobs.in_thread import in_thread
 from jobs.view_rows import EncodedRows
+from runtime.redis_connection import RedisConnection
 
 CHUNK_ROWS = 10_000
 """Rows that are read, encoded and written at a time: three chunks at most are in memory."""
@@ -25,33 +26,63 @@ Chunk = TypeVar("Chunk")
 
 @dataclass(slots=True)
 class Written:
-    """What became of the rows so far. `older` and `invalid` only occur where rows are upserted."""
+    """What became of the rows so far. `older` and `invalid` only occur where rows are upserted; `resumed` are
+    those of the applied that an earlier, killed run had written."""
 
     applied: int = 0
     older: int = 0
     invalid: int = 0
+    resumed: int = 0
 
     @property
     def total(self) -> int:
         return self.applied + self.older + self.invalid
 
 
+@dataclass(frozen=True, slots=True)
+class GenerationChunk:
+    """The next `count` rows of a generation and the packed texts of their keys. `encoded` is None where an
+    earlier run has written these rows."""
+
+    count: int
+    texts: bytes
+    encoded: EncodedRows | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a view's rows go: the store, the connection beneath it, and the list of a generation's keys."""
+
+    store: OnlineStore
+    connection: RedisConnection
+    keys: GenerationKeys
+
+
 Report = Callable[[int], None]
 """Is told how many rows have been written so far."""
 
+Admit = Callable[[GenerationChunk], Awaitable[None]]
+"""Is awaited for each chunk, before it is written, and may refuse it."""
+
 
 async def load_generation(
-    store: OnlineStore, keys: GenerationKeys, generation: int, chunks: Iterator[EncodedRows], report: Report
+    place: Place,
+    generation: int,
+    chunks: Iterator[GenerationChunk],
+    admit: Admit,
+    report: Report,
 ) -> Written:
     """Write rows that nobody reads yet, and the list of their keys. Returns when all are stored."""
 
-    async def write(chunk: tuple[EncodedRows, bytes]) -> Written:
-        rows, texts = chunk
-        await keys.add(generation, texts)
-        await store.load_many(rows.keys, rows.rows)
-        return Written(applied=len(rows.rows))
+    async def write(chunk: GenerationChunk) -> Written:
+        await admit(chunk)
+        if chunk.encoded is None:
+            return Written(applied=chunk.count, resumed=chunk.count)
+        await place.keys.add(generation, chunk.texts)
+        await place.store.load_many(chunk.encoded.keys, chunk.encoded.rows)
+        return Written(applied=chunk.count)
 
-    return await _pipelined(((rows, packed(rows.texts)) for rows in chunks), write, report)
+    return await _pipelined(chunks, write, report)
 
 
 async def upsert(store: OnlineStore, chunks: Iterator[EncodedRows], report: Report) -> Written:
@@ -94,3 +125,4 @@ def _add(total: Written, part: Written) -> None:
     total.applied += part.applied
     total.older += part.older
     total.invalid += part.invalid
+    total.resumed += part.resumed

@@ -22,6 +22,15 @@ def tables_named(sql: str) -> list[str]:
     return sorted(found)
 
 
+def reads_only_names(sql: str) -> bool:
+    """Return whether all that the query reads are tables and files by name: no table functions, no tables of
+    another schema. Raises: QueryError."""
+    return all(
+        isinstance(table.this, expressions.Identifier) and not table.db
+        for table in _query(sql).find_all(expressions.Table)
+    )
+
+
 def _query(sql: str) -> expressions.Query | expressions.Pivot:
     try:
         duckdb.extract_statements(sql)

@@ -5,26 +5,31 @@ share a space with them, and publishes all of it in one release. If anything fai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from forebay.errors import Conflict, Error, InvalidRequest, NotUsable
 
 from feature_store.store import OnlineStore
+from jobs.abandoned import Abandoned
+from jobs.batch_hold import check_hold, holding, take_hold
 from jobs.batch_log import BatchLog
+from jobs.batch_writer import new_writer
 from jobs.fallback_candidates import fallback_candidates
+from jobs.fingerprint import fingerprint
 from jobs.generation_keys import GenerationKeys
 from jobs.generations import remove_generation, sweep_generations
 from jobs.in_thread import in_thread
 from jobs.index_build import IndexBuilder, check_bar
+from jobs.load import Place
 from jobs.precomputed_state import precomputed_remarks
 from jobs.progress import Progress
-from jobs.refused import Refused
+from jobs.refresh_options import RefreshOptions
 from jobs.sources import Sources
 from jobs.spaces import check_together, shared_with
-from jobs.view_load import ViewLoad, ViewOutcome, batch_of, batch_views, counted, prepared
-from jobs.view_query import ViewQuery
-from registry.batch import Batch
+from jobs.view_checks import ViewChecks
+from jobs.view_load import ViewLoad, ViewOutcome, batch_of, batch_views
+from registry.batch import Batch, Held
 from registry.plan import Plan
 from registry.registry import Registry
 from registry.release import FallbackRelease, Release, ViewRelease
@@ -36,19 +41,10 @@ _HISTORY = 50
 
 
 @dataclass(frozen=True, slots=True)
-class RefreshOptions:
-    """`allow_empty`: publish a view without rows. `same_space`: an embedding's basis did not change, so what
-    shares its space may stay as it is. `who` is noted in the release."""
-
-    allow_empty: bool = False
-    same_space: bool = False
-    who: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class RefreshOutcome:
     """A refresh that is live: its batch, its release, its views, the index versions built with them, and what
-    it leaves behind: precomputed answers that are older than it, or missing."""
+    there is to remark: checks that alarm, precomputed answers that are older than it, or missing.
+    """
 
     batch: str
     release: int
@@ -57,15 +53,21 @@ class RefreshOutcome:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
-    """A refresh under way: what it loads, and what else it makes live."""
+    """A refresh under way: its batch, and whose it is; what it loads, and what else it makes live.
+
+    `started_us` is when it began to read, and until when its data is complete.
+    """
 
     plan: Plan
+    names: Sequence[str]
     batch: Batch
-    loads: Sequence[ViewLoad]
-    fallbacks: Mapping[str, FallbackRelease]
+    held: Held
+    log: BatchLog
     started_us: int
+    loads: list[ViewLoad] = field(default_factory=list)
+    fallbacks: Mapping[str, FallbackRelease] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,15 @@ class Refresh:
     async def run(self, views: Sequence[str], options: RefreshOptions) -> RefreshOutcome:
         """Load `views` (all with a batch source when empty), publish them, return what was done.
 
+        A batch of the same views that was killed is gone on with, where it read the same; of others that
+        were, everything is removed.
+
         Raises: NotUsable where nothing is applied, or the data doesn't fit (every column that is wrong, of
-        every view); Refused by a rule: an empty view, a space taken apart, an index below its bar; NotFound,
-        InvalidRequest for a wrong name; Conflict where a newer refresh was published meanwhile.
-        Cost: two passes over each query; memory for three chunks of rows.
+        every view); Refused by a rule: a broken check, a space taken apart, an index below its bar, no room;
+        NotFound, InvalidRequest for a wrong name, or a view that can't be refreshed in part; Conflict where a
+        newer refresh was published meanwhile.
+        Cost: two passes over each query, three where upserted rows have checks of their values; memory for
+        three chunks of rows.
         """
         plan = await self.registry.live_plan()
         if plan is None:
@@ -93,58 +100,72 @@ class Refresh:
         names = list(dict.fromkeys(views)) or batch_views(plan)
         if not names:
             raise InvalidRequest(f"no view of {plan.app} has a batch source")
-        origins = [batch_of(plan, name) for name in names]
+        for name in names:
+            batch_of(plan, name)
         if not options.same_space:
             check_together(plan.application, names)
-        with Sources(plan.application.sources, Path(plan.root)) as sources:
-            started_us = self.clock.now_us()  # before anything is read: until here the data is complete
-            queries = await in_thread(prepared, plan, names, sources)
-            fallbacks = await in_thread(fallback_candidates, plan.application, sources, started_us)
-            loads = [await self._counted(query, options) for query in queries]
-            batch = await self.registry.begin_batch(*names)
-            log = BatchLog(self.registry, self.clock)
-            source = ", ".join(origin.source or "SQL" for origin in origins)
-            await log.begin(batch, "refresh", started_us, views=names, source=source)
-            work = _Work(plan, batch, loads, fallbacks, started_us)
-            return await self._logged(work, options, log)
+        started_us = self.clock.now_us()  # before anything is looked at: until here the data is complete
+        work = await self._begun(plan, names, started_us)
+        async with holding(self.registry, work.held):
+            with Sources(plan.application.sources, Path(plan.root)) as sources:
+                return await self._logged(work, sources, options)
 
-    async def _counted(self, query: ViewQuery, options: RefreshOptions) -> ViewLoad:
-        name = query.view.name
-        self.progress(f"view {name}", "count", 0, 0)
-        load = await counted(query)
-        if not load.counts.loadable and not options.allow_empty:
-            without = f" ({load.counts.keyless:,} without a key)" if load.counts.keyless else ""
-            raise Refused(
-                f"the batch of view {name} returns no rows{without}: what is live stays; "
-                "pass --allow-empty if there really are none"
-            )
-        return load
+    async def _begun(self, plan: Plan, names: Sequence[str], started_us: int) -> _Work:
+        """Return the work, under a new batch or one that was killed."""
+        reads = await in_thread(fingerprint, plan, names)
+        log = BatchLog(self.registry, self.clock)
+        abandoned = Abandoned(self.registry, self.connection, self.store, self.clock)
+        taken = await abandoned.take(plan, names, reads)
+        if taken is not None:
+            record, held = taken
+            batch = Batch(record.id, record.number, record.generations)
+            await log.resume(record)
+            return _Work(plan, names, batch, held, log, started_us)
+        batch = await self.registry.begin_batch(*names)
+        held_now = await take_hold(self.registry, batch.id, "", new_writer())
+        if held_now is None:
+            raise Conflict(f"batch {batch.id} is held by somebody else")
+        source = ", ".join(batch_of(plan, name).source or "SQL" for name in names)
+        await log.begin(
+            batch, "refresh", started_us, views=names, source=source, plan=plan.number, fingerprint=reads
+        )
+        return _Work(plan, names, batch, held_now, log, started_us)
 
-    async def _logged(self, work: _Work, options: RefreshOptions, log: BatchLog) -> RefreshOutcome:
+    async def _logged(self, work: _Work, sources: Sources, options: RefreshOptions) -> RefreshOutcome:
         """Run the batch and complete its record, however it ends."""
-        outcomes: list[ViewOutcome] = []
+        log = work.log
+        checks = ViewChecks(self.registry, self.connection, log, self.progress)
         try:
-            for load in work.loads:
-                keys = self._keys(work.plan, load)
-                outcome = await load.run(self.store, keys, work.batch, work.started_us, self.progress)
-                log.note(outcome.checks(), rows=outcome.written.total, event_times_us=outcome.event_times_us)
-                outcomes.append(outcome)
+            work.loads = await checks.admitted(
+                work.plan, work.names, sources, options, work.batch, log.record.started_at_us
+            )
+            now_us = work.started_us
+            work.fallbacks = await in_thread(fallback_candidates, work.plan.application, sources, now_us)
+            outcomes = [await self._loaded(work, load) for load in work.loads]
+            checks.check_values(work.loads, options)
             indexes = {} if options.same_space else await self._rebuilt(work)
+            await log.save()
+            await check_hold(self.registry, work.held)
             release = await self._published(work, indexes, options)
         except BaseException as error:
-            await self._discard(work)
-            await log.failed(error)
+            await self._ended(work, error)
             raise
         await log.done(sorted(indexes))
         await self._sweep(work)
-        remarks = precomputed_remarks(work.plan.application, release, [load.view.name for load in work.loads])
+        remarks = [*checks.alarms, *precomputed_remarks(work.plan.application, release, list(work.names))]
         return RefreshOutcome(work.batch.id, release.number, tuple(outcomes), indexes, tuple(remarks))
+
+    async def _loaded(self, work: _Work, load: ViewLoad) -> ViewOutcome:
+        keys = self._keys(work.plan, load.view.view_id)
+        outcome = await load.run(Place(self.store, self.connection, keys))
+        work.log.note(outcome.checks(), rows=outcome.written.total, event_times_us=outcome.event_times_us)
+        work.log.note_figures(load.view.name, load.figures(outcome.event_times_us))
+        return outcome
 
     async def _rebuilt(self, work: _Work) -> dict[str, str]:
         """Build a new version of every live index whose space these views have; return the versions."""
         live = await self.registry.live()
-        names = [load.view.name for load in work.loads]
-        _, shared = shared_with(work.plan.application, names)
+        _, shared = shared_with(work.plan.application, work.names)
         versions: dict[str, str] = {}
         for index in sorted(shared & frozenset(live.indexes if live else ())):
             view = work.plan.application.indexes[index].vector_view
@@ -178,30 +199,42 @@ class Refresh:
             return release.with_fallbacks(work.fallbacks)
 
         why = f"refresh {batch.id} of {', '.join(load.view.name for load in loads)}"
-        return await self.registry.publish(change, who=options.who, why=why)
+        return await self.registry.publish(change, who=options.who, why=why, held=work.held)
 
-    async def _discard(self, work: _Work) -> None:
-        """Remove what a failed batch wrote beside the live rows.
+    async def _ended(self, work: _Work, cause: BaseException) -> None:
+        """Remove what a failed batch wrote beside the live rows, and note why it failed.
 
-        Not where it is live after all: a publication whose answer was lost may have been made. Where Redis
-        can't be reached the rows stay, and a later refresh sweeps them.
+        Not where another refresh has taken the batch over: rows and record are its own now. Where Redis can't
+        be reached the record says "running", and the next refresh goes on with it, or removes the rows.
         """
         try:
-            live = await self.registry.live()
-            for load in work.loads:
-                entry = live.views.get(load.view.name) if live else None
-                generation = work.batch.generations[load.view.name]
-                if load.view.publish == "swap" and (entry is None or entry.generation != generation):
-                    await remove_generation(self.store, self._keys(work.plan, load), load.view, generation)
+            await check_hold(self.registry, work.held)
+            await self._discard(work)
+        except Conflict:
+            return
         except Error as error:
             self.progress("cleanup", f"left for the next refresh: {error.message}", 0, 0)
+            return
+        await work.log.failed(cause)
+
+    async def _discard(self, work: _Work) -> None:
+        """Remove the rows, unless they are live after all: a publication whose answer was lost may have been
+        made.
+        """
+        live = await self.registry.live()
+        for load in work.loads:
+            entry = live.views.get(load.view.name) if live else None
+            is_live = entry is not None and entry.generation == load.generation
+            if load.view.publish == "swap" and not is_live:
+                keys = self._keys(work.plan, load.view.view_id)
+                await remove_generation(self.store, keys, load.view, load.generation)
 
     async def _sweep(self, work: _Work) -> None:
         releases = await self.registry.releases(_HISTORY)
         for load in work.loads:
             if load.view.publish == "swap":
-                keys = self._keys(work.plan, load)
+                keys = self._keys(work.plan, load.view.view_id)
                 await sweep_generations(self.store, keys, load.view, releases, self.clock.now_us())
 
-    def _keys(self, plan: Plan, load: ViewLoad) -> GenerationKeys:
-        return GenerationKeys(self.connection, plan.app, load.view.view_id)
+    def _keys(self, plan: Plan, view_id: int) -> GenerationKeys:
+        return GenerationKeys(self.connection, plan.app, view_id)

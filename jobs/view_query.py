@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import ibis
+import ibis.expr.datatypes as dt
 from forebay.errors import NotUsable
 
 from feature_store.schema import FeatureView
@@ -49,6 +51,20 @@ class ViewQuery:
         if self.event_time is None and wanted_time != "event_time":
             raise NotUsable(self._missing(wanted_time, "the source's event_time"))
         self._check_columns()
+
+    def read_since(self, since_us: int) -> None:
+        """Return from now on only rows of that event time and later, and those that carry none: they happened
+        when the refresh began."""
+        if self.event_time is None:
+            raise ValueError(f"rows of view {self.view.name} carry no event time")
+        column = self._table[self.event_time]
+        if column.type().is_integer():
+            since: Any = ibis.literal(since_us)
+        else:
+            zone = "UTC" if getattr(column.type(), "timezone", None) else None
+            at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=since_us)
+            since = ibis.literal(at.replace(tzinfo=None), type=dt.Timestamp(timezone=zone))
+        self._table = self._table.filter((column >= since) | column.isnull())
 
     def count(self) -> RowCounts:
         """Run the query for its counts alone. Cost: one pass that reads only what keys and filters need."""

@@ -28,6 +28,15 @@ class EncodedRows:
     rows: list[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRows:
+    """n rows as they were read: the texts of their keys, their columns, their event times."""
+
+    texts: list[str]
+    columns: dict[str, ColumnData]
+    event_times_us: NDArray[np.int64]
+
+
 class RowMaker:
     """Makes the rows of one batch of one view.
 
@@ -47,16 +56,22 @@ class RowMaker:
         self.event_times_us: list[int] = []
         """The oldest and the newest event time encoded so far; empty before the first row."""
 
-    def encode(self, batch: Any) -> EncodedRows:
-        """Return the rows of an Arrow record batch, which has at least one and no null among its keys.
+    def read(self, batch: Any) -> ReadRows:
+        """Return the columns of an Arrow record batch, which has at least one row and no null among its keys.
 
         Raises: NotUsable naming the view and the column that doesn't fit.
         """
-        texts = self._texts(batch)
+        return ReadRows(self._texts(batch), self.columns(batch), self._event_times(batch))
+
+    def columns(self, batch: Any) -> dict[str, ColumnData]:
+        """Return the features' columns of an Arrow record batch. Raises: as `read`."""
         features = self._view.schema.features
-        columns = {feature.name: self._column(batch, feature.name, feature.dtype) for feature in features}
-        keys = row_keys(self._view.entity_id, self._view.view_id, self._generation, texts)
-        return EncodedRows(texts, keys, self._rows(columns, self._event_times(batch)))
+        return {feature.name: self._column(batch, feature.name, feature.dtype) for feature in features}
+
+    def encode(self, read: ReadRows) -> EncodedRows:
+        """Return the rows as the store takes them. Raises: NotUsable naming the view and the column."""
+        keys = row_keys(self._view.entity_id, self._view.view_id, self._generation, read.texts)
+        return EncodedRows(read.texts, keys, self._rows(read.columns, read.event_times_us))
 
     def _texts(self, batch: Any) -> list[str]:
         fields = self._view.key

@@ -30,10 +30,39 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A batch, by its id, and who runs it: nobody else publishes it meanwhile."""
+
+    batch: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a refresh counted of one view's rows: those that can be loaded, those without a key, those that a
+    newer row of their key replaces; how many values of each feature are null.
+
+    `definition` identifies how the rows are made (their source and features). `since_us`: only rows of that
+    event time and later were read, if it isn't None. `newest_event_time_us` is None without rows.
+    """
+
+    rows: int = 0
+    keyless: int = 0
+    repeated: int = 0
+    nulls: Mapping[str, int] = field(default_factory=dict)
+    definition: str = ""
+    since_us: int | None = None
+    newest_event_time_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRecord:
     """What a batch did. Times are microseconds since 1970; event times, of its oldest and newest row.
 
-    `checks` are the results of what was verified, by name; `error` says why a failed batch failed.
+    `checks` are the results of what was verified, by name; `figures`, by view, are what later refreshes are
+    compared with; `error` says why a failed batch failed, or a refused one was refused. `plan` is the plan
+    it worked by, `fingerprint` that of what it read: a batch whose process is gone is resumed where both are
+    unchanged; empty where that can't be known. `resumed` counts how often it was.
     """
 
     id: str
@@ -43,7 +72,7 @@ class BatchRecord:
     indexes: tuple[str, ...] = ()
     pipelines: tuple[str, ...] = ()
     source: str = ""
-    status: Literal["running", "done", "failed"] = "running"
+    status: Literal["running", "done", "failed", "refused"] = "running"
     started_at_us: int = 0
     finished_at_us: int | None = None
     oldest_event_time_us: int | None = None
@@ -51,8 +80,12 @@ class BatchRecord:
     row_count: int = 0
     generations: Mapping[str, int] = field(default_factory=dict)
     checks: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Figures] = field(default_factory=dict)
     code_version: str = ""
     error: str = ""
+    plan: int = 0
+    fingerprint: str = ""
+    resumed: int = 0
 
     def to_json(self) -> str:
         """Return the record as the registry stores it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from registry.constants import mismatch
-from registry.data_definitions import AGGREGATES, Index, Model, Stream, View, Window, split_column
+from registry.data_definitions import AGGREGATES, Batch, Index, Model, Stream, View, Window, split_column
 from registry.dtypes import DType, Scalar
 from registry.problems import FilePath, suggestion
 from registry.scope import RESERVED_VIEWS, Scope
@@ -84,10 +84,34 @@ def _check_view(scope: Scope, name: str, view: View) -> None:
             scope.knows("sources", view.batch.source, (*path, "batch", "source"))
         if view.stream is not None:
             scope.report(path, "has batch and stream: give only one of them")
+        _check_batch_checks(scope, path, view, view.batch)
     if not scope.names(*path, "features") and not scope.names(*path, "windows"):
         scope.report(path, "needs at least one feature")
     _check_features(scope, path, view)
     _check_windows(scope, path, view)
+
+
+def _check_batch_checks(scope: Scope, view_path: FilePath, view: View, batch: Batch) -> None:
+    path = (*view_path, "batch", "checks")
+    rows, declared = batch.checks.rows, scope.names(*view_path, "features")
+    if rows.min is not None and rows.max is not None and rows.min > rows.max:
+        scope.report((*path, "rows", "min"), f"is above max, which is {rows.max}")
+    if rows.max_change is not None and batch.publish == "upsert":
+        what = "compares with the rows that a swap replaces: rows that are upserted replace none"
+        scope.report((*path, "rows", "max_change"), what)
+    for part in ("nulls", "ranges"):
+        for feature in getattr(batch.checks, part):
+            if feature not in declared:
+                known = suggestion(feature, declared)
+                scope.report((*path, part, feature), f"the view has no feature {feature!r}: {known}")
+    for feature, allowed in batch.checks.ranges.items():
+        dtype = view.dtypes.get(feature)
+        if dtype is not None and not (dtype.scalar.is_float or dtype.scalar.is_integer):
+            scope.report((*path, "ranges", feature), f"only numbers have a range, not {dtype}")
+        if allowed.min is None and allowed.max is None:
+            scope.report((*path, "ranges", feature), "needs one of min, max")
+        elif allowed.min is not None and allowed.max is not None and allowed.min > allowed.max:
+            scope.report((*path, "ranges", feature), "its least value is above its greatest")
 
 
 def _check_features(scope: Scope, path: FilePath, view: View) -> None:

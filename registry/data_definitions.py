@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from registry.batch_checks import BatchChecks
 from registry.dtypes import DType, Scalar
 from registry.fields import (
     ColumnName,
@@ -105,11 +106,13 @@ class Window(Definition):
 
 
 class Batch(Definition):
-    """Where a view's rows come from: SQL over the sources, or one source as it is."""
+    """Where a view's rows come from: SQL over the sources, or one source as it is; and what is checked before
+    they are published."""
 
     sql: Text | None = None
     source: Identifier | None = None
     publish: Literal["swap", "upsert"] = "swap"
+    checks: BatchChecks = BatchChecks()
 
 
 class View(Definition):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from forebay.deadline import Deadline
-from forebay.errors import Corrupt
+from forebay.errors import Conflict, Corrupt
 
-from registry.batch import BatchRecord
+from registry.batch import BatchRecord, Held
 from registry.plan import Plan
 from registry.records import (
     IDS_KEY,
@@ -30,6 +30,7 @@ KEPT_BATCHES = 1000
 _LUA = Path(__file__).parent / "lua"
 _ALLOCATE_IDS = RedisScript((_LUA / "allocate_ids.lua").read_text())
 _BEGIN_BATCH = RedisScript((_LUA / "begin_batch.lua").read_text())
+_HOLD_BATCH = RedisScript((_LUA / "hold_batch.lua").read_text())
 _COMMIT = RedisScript((_LUA / "commit.lua").read_text())
 _RECORD_BATCH = RedisScript((_LUA / "record_batch.lua").read_text())
 
@@ -89,33 +90,48 @@ class Ledger:
         if not is_right:
             raise Corrupt(f"registry key {key} holds the record of another number or application", key=key)
 
-    async def commit(self, release: Release, plan: Plan | None) -> bool:
+    async def commit(self, release: Release, plan: Plan | None, held: Held | None = None) -> bool:
         """Make `release` live, and store `plan` if it is new; return False if somebody else was first.
 
         The release before it must be the live one, and the plan before a new one the newest.
+        Raises: Conflict where the batch `held` isn't held by its holder any more.
         """
         keys = self._keys
         plan_number = 0 if plan is None else plan.number
-        return bool(
-            await self._eval(
-                _COMMIT,
-                [
-                    keys.release_pointer,
-                    keys.release(release.number),
-                    keys.release(release.number - KEPT_RELEASES),
-                    keys.plan_pointer,
-                    keys.plan(plan_number),
-                ],
-                [
-                    release.parent,
-                    release.number,
-                    release.to_json(),
-                    plan_number - 1,
-                    plan_number,
-                    "" if plan is None else plan.to_json(),
-                ],
-            )
+        done = await self._eval(
+            _COMMIT,
+            [
+                keys.release_pointer,
+                keys.release(release.number),
+                keys.release(release.number - KEPT_RELEASES),
+                keys.plan_pointer,
+                keys.plan(plan_number),
+                keys.holder("" if held is None else held.batch),
+            ],
+            [
+                release.parent,
+                release.number,
+                release.to_json(),
+                plan_number - 1,
+                plan_number,
+                "" if plan is None else plan.to_json(),
+                "" if held is None else held.holder,
+            ],
         )
+        if held is not None and done == -1:
+            raise Conflict(f"batch {held.batch} was taken over: nothing of it is published here")
+        return bool(done)
+
+    async def hold_batch(self, batch: str, expected: str, holder: str, for_ms: int) -> bool:
+        """Make `holder` the one who runs the batch, for so long, if `expected` is; "" for nobody."""
+        key = self._keys.holder(batch)
+        return bool(await self._eval(_HOLD_BATCH, [key], [expected, holder, for_ms]))
+
+    async def holder(self, batch: str) -> str:
+        """Return who runs the batch; "" for nobody."""
+        key = self._keys.holder(batch)
+        reply = await self._execute(key, "GET", key)
+        return "" if reply is None else str(reply, "utf-8", "replace")
 
     async def allocate_ids(self, kind: str, names: Sequence[str]) -> dict[str, int]:
         """Return the id of each name, which it keeps for good; no other application has it."""

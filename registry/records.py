@@ -6,6 +6,7 @@
     forebay:{app}:batch       last batch number                 forebay:{app}:generation  hash: view -> last
     forebay:{app}:batches     hash: batch id -> record          forebay:{app}:batch_order its ids by number
     forebay:{app}:generations:ID  set: generations of the view with this id that may have rows
+    forebay:{app}:holder:ID   who runs batch ID; expires with its process
     forebay:{app}:version     hash: index -> last version   forebay:{app}:precomputed  hash: pipeline -> last
 
 The braces are a cluster's hash tag: what one script touches lies on one node.
@@ -34,6 +35,7 @@ class Keys:
         self.batch_number = prefix + "batch"
         self.batch_records = prefix + "batches"
         self.batch_order = prefix + "batch_order"
+        self.holder_prefix = prefix + "holder"
         self.generations = prefix + "generation"
         self.index_versions = prefix + "version"
         self.precomputed_versions = prefix + "precomputed"
@@ -45,6 +47,10 @@ class Keys:
     def release(self, number: int) -> str:
         """Return the key of a release's record."""
         return f"{self.release_pointer}:{number}"
+
+    def holder(self, batch: str) -> str:
+        """Return the key of who runs a batch."""
+        return f"{self.holder_prefix}:{batch}"
 
     def plan(self, number: int) -> str:
         """Return the key of a plan's record."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from forebay.deadline import NEVER, Deadline
 from forebay.errors import Conflict, Corrupt, InvalidRequest, NotFound, NotUsable
 
-from registry.batch import Batch, BatchRecord
+from registry.batch import Batch, BatchRecord, Held
 from registry.definitions import Application
 from registry.evolution import evolution_problems, next_ids
 from registry.ledger import KEPT_BATCHES, KEPT_RELEASES, Ledger
@@ -156,14 +156,22 @@ class Registry:
                 draft = draft.with_view(name, generation)
         return draft
 
-    async def publish(self, change: Callable[[Release], Release], *, who: str = "", why: str = "") -> Release:
+    async def publish(
+        self,
+        change: Callable[[Release], Release],
+        *,
+        who: str = "",
+        why: str = "",
+        held: Held | None = None,
+    ) -> Release:
         """Make live what `change` returns for the live release; return the new release.
 
         `change` may be called several times, with a newer release each time; what it raises passes through.
-        Where it changes nothing, the live release is returned.
+        Where it changes nothing, the live release is returned. Nothing is published of a batch `held` that
+        is somebody else's by then.
 
         Raises: NotUsable, if nothing was applied or the draft names what its plan doesn't know; Conflict, if
-        others keep publishing.
+        others keep publishing, or `held` isn't held.
         """
         for _ in range(_ATTEMPTS):
             live = await self._required_live()
@@ -172,7 +180,7 @@ class Registry:
                 return live
             await self._check_known(draft)
             release = self._numbered(draft, live, who, why)
-            if await self._ledger.commit(release, None):
+            if await self._ledger.commit(release, None, held):
                 return release
         raise self._lost()
 
@@ -215,6 +223,17 @@ class Registry:
     async def finish_batch(self, record: BatchRecord) -> None:
         """Store a batch's record, in place of an earlier one of the same batch. The newest 1000 are kept."""
         await self._ledger.record_batch(record)
+
+    async def hold_batch(self, batch: str, expected: str, holder: str, for_s: float = 0) -> bool:
+        """Make `holder` the one who runs the batch for `for_s`; return False if it isn't `expected` before.
+
+        "" as `expected` stands for nobody, and as `holder` lets go of it.
+        """
+        return await self._ledger.hold_batch(batch, expected, holder, round(for_s * 1000))
+
+    async def batch_holder(self, batch: str) -> str:
+        """Return who runs the batch; "" for nobody."""
+        return await self._ledger.holder(batch)
 
     async def batches(self, limit: int = 20) -> list[BatchRecord]:
         """Return the newest batches' records, newest first."""

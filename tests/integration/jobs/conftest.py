@@ -20,7 +20,8 @@ from feature_store.schema import feature_view
 from jobs.index_build import IndexBuilder
 from jobs.index_release import IndexReleases
 from jobs.progress import unheard
-from jobs.refresh import Refresh, RefreshOptions, RefreshOutcome
+from jobs.refresh import Refresh, RefreshOutcome
+from jobs.refresh_options import RefreshOptions
 from jobs.rollback import Rollback
 from registry.application_file import load_application_file
 from registry.registry import Registry
