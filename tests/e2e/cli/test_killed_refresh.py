@@ -14,7 +14,7 @@ import pytest
 from runtime.embedded_store import TemporaryStore
 from tests.support.wide_application import COLUMNS, WideApplication
 
-ROWS = 150_000
+ROWS = 100_000
 
 
 @pytest.fixture

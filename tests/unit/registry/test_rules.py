@@ -14,6 +14,72 @@ TWO_RETRIEVES = (
 )
 
 DATA_RULES = {
+    "least number of rows above the greatest": (
+        "{source: taste,",
+        "{source: taste, checks: {rows: {min: 5, max: 4}},",
+        "views.user_taste.batch.checks.rows.min",
+        "is above max, which is 4",
+    ),
+    "no rows allowed": (
+        "{source: taste,",
+        "{source: taste, checks: {rows: {min: 0}},",
+        "views.user_taste.batch.checks.rows.min",
+        "must be at least 1",
+    ),
+    "unknown check": (
+        "{source: taste,",
+        "{source: taste, checks: {keyz: {}},",
+        "views.user_taste.batch.checks.keyz",
+        "did you mean 'keys'",
+    ),
+    "nulls of an unknown feature": (
+        "{source: taste,",
+        "{source: taste, checks: {nulls: {sen: 0.1}},",
+        "views.user_taste.batch.checks.nulls.sen",
+        "no feature 'sen'",
+    ),
+    "nulls above all": (
+        "{source: taste,",
+        "{source: taste, checks: {nulls: {seen: 2}},",
+        "views.user_taste.batch.checks.nulls.seen",
+        "must be at most 1",
+    ),
+    "range without an end": (
+        "{source: taste,",
+        "{source: taste, checks: {ranges: {mean_rating: {}}},",
+        "views.user_taste.batch.checks.ranges.mean_rating",
+        "needs one of min, max",
+    ),
+    "range of one number": (
+        "{source: taste,",
+        "{source: taste, checks: {ranges: {mean_rating: [1]}},",
+        "views.user_taste.batch.checks.ranges.mean_rating",
+        "two numbers",
+    ),
+    "range upside down": (
+        "{source: taste,",
+        "{source: taste, checks: {ranges: {mean_rating: [5, 0]}},",
+        "views.user_taste.batch.checks.ranges.mean_rating",
+        "least value is above",
+    ),
+    "range of an unknown feature": (
+        "{source: taste,",
+        "{source: taste, checks: {ranges: {nothing: [0, 1]}},",
+        "views.user_taste.batch.checks.ranges.nothing",
+        "no feature 'nothing'",
+    ),
+    "change of rows that replace none": (
+        "{source: taste, publish: swap}",
+        "{source: taste, publish: upsert, checks: {rows: {max_change: 0.5}}}",
+        "views.user_taste.batch.checks.rows.max_change",
+        "rows that are upserted replace none",
+    ),
+    "range of text": (
+        'from movies", publish: swap}',
+        'from movies", checks: {ranges: {title: [0, 1]}}}',
+        "views.movie_profile.batch.checks.ranges.title",
+        "only numbers have a range, not string",
+    ),
     "key of a float": ("user_id: int64}", "user_id: float32}", "entities.user.key.user_id", "not float32"),
     "key of a list": ("user_id: int64}", "user_id: 'int64[2]'}", "entities.user.key.user_id", "not int64[2]"),
     "key of a bool": ("user_id: int64}", "user_id: bool}", "entities.user.key.user_id", "not bool"),
