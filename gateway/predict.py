@@ -120,7 +120,9 @@ class Predictor:
                 return found
             if isinstance(error, DeadlineExceeded) and "stage" not in error.metadata:
                 last = member.stages[-1][0]
-                raise DeadlineExceeded(f"{error.message}, after {last}", stage=last) from error
+                raise DeadlineExceeded(
+                    f"{error.message}, after {last}", **error.metadata, stage=last
+                ) from error
             raise
         return answer
 

@@ -297,9 +297,11 @@ class Batcher(Generic[Item, Result]):
         count = 0
         for member in members:
             if not member.future.done():
-                passed = member.deadline_s <= now_s
-                why = "the deadline passed" if passed else "too little time was left when its turn came"
-                member.future.set_exception(DeadlineExceeded(why))
+                if member.deadline_s <= now_s:
+                    late = DeadlineExceeded("the deadline passed")
+                else:
+                    late = DeadlineExceeded("too little time was left when its turn came", reason="NO_TIME")
+                member.future.set_exception(late)
                 count += 1
         return count
 

@@ -500,8 +500,9 @@ def test_a_submission_is_told_at_once_when_it_takes_longer_than_it_has() -> None
 
     async def program() -> None:
         await bench.submit("teaches what it takes")
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded) as told:
             await bench.submit("a", timeout_s=0.040)
+        assert told.value.metadata == {"reason": "NO_TIME"}
         assert bench.clock.monotonic_s() == pytest.approx(0.050)
 
     bench.run(program())
