@@ -15,6 +15,8 @@ from runtime.stages import StageTiming
 
 CALLER_KEY: Final = "forebay-caller"
 CRITICALITY_KEY: Final = "forebay-criticality"
+LONGEST_CALLER: Final = 128
+"""Characters of a caller's name; our own clients refuse to send more."""
 TRACEPARENT_KEY: Final = "traceparent"
 MESSAGE: Final = ".message"
 """What follows a method's name where one message of its stream is recorded."""
@@ -66,8 +68,8 @@ class Call:
 
     @property
     def caller(self) -> str:
-        """Who calls, by its own word; empty where it doesn't say."""
-        return self.metadata(CALLER_KEY)
+        """Who calls, by its own word, cut to `LONGEST_CALLER`; empty where it doesn't say."""
+        return self.metadata(CALLER_KEY)[:LONGEST_CALLER]
 
     @property
     def criticality(self) -> str:

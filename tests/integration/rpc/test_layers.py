@@ -23,7 +23,7 @@ from forebay.errors import (
 from forebay.v1.prediction_pb2 import PredictRequest, PredictResponse, Provenance
 
 from runtime.recent import RecentRequests, RequestRecord
-from runtime.rpc.call import Call
+from runtime.rpc.call import LONGEST_CALLER, Call
 from runtime.rpc.layers import parsed, takes_bytes
 from runtime.settings import ServerSettings
 from tests.support.echo_services import PREDICTION, Predict, ScriptedPrediction, serving
@@ -216,6 +216,22 @@ async def test_method_is_unimplemented_with_details_when_no_servicer_has_it(path
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert DETAILS_KEY in (caught.value.trailing_metadata() or {})
     assert type(error) is Unimplemented
+
+
+async def test_callers_name_is_cut_when_it_is_too_long_to_be_remembered() -> None:
+    names: list[str] = []
+
+    async def predict(request: PredictRequest, call: Call) -> PredictResponse:
+        names.append(call.caller)
+        return PredictResponse()
+
+    async with (
+        serving((PREDICTION, ScriptedPrediction(predict))) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        metadata = (("forebay-caller", 4000 * "x"),)
+        await channel.unary_unary(PATH)(b"", timeout=LONG_S, metadata=metadata)
+    assert names == [LONGEST_CALLER * "x"]
 
 
 async def test_call_knows_its_caller_and_its_trace_when_metadata_says() -> None:
