@@ -110,6 +110,8 @@ class Inspection:
         try:
             entries = await self._connection.execute("XRANGE", self._keys.dead, letter, letter)
         except RedisReplyError as error:
+            if "stream ID" not in str(error):
+                raise refused(error) from error
             raise NotFound(f"no dead letter {letter!r}") from error
         if not entries:
             raise NotFound(f"no dead letter {letter!r}")

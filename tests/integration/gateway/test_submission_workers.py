@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from forebay._rpc.status_pb2 import Status
-from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, NotFound, Unavailable
+from forebay.errors import DeadlineExceeded, Error, Internal, InvalidRequest, NotFound, NotUsable, Unavailable
 
 from gateway.submissions.submission import Outcome, State, Submission
 from runtime.redis_connection import RedisConnection
@@ -176,6 +176,14 @@ async def test_a_failure_that_stays_becomes_a_dead_letter_that_can_be_requeued(
 async def test_a_dead_letter_that_is_not_there_is_not_found(submissions: QueueUnderTest, name: str) -> None:
     with pytest.raises(NotFound):
         await submissions.inspection.requeue(name)
+
+
+async def test_a_queue_that_cannot_be_read_is_not_a_dead_letter_that_is_not_there(
+    submissions: QueueUnderTest,
+) -> None:
+    await submissions.connection.execute("SET", "forebay:{tiny}:submission_dead", "no stream")
+    with pytest.raises(NotUsable):
+        await submissions.inspection.requeue("1-1")
 
 
 async def test_a_bug_ends_its_own_prediction_with_an_opaque_id(
