@@ -95,7 +95,7 @@ class Endings:
         """Begin to tell a listener; `Listener` calls it."""
         for prediction_id in prediction_ids:
             self._listeners.setdefault(prediction_id, set()).add(listener)
-        if self._listeners and self._reader is None:
+        if self._listeners and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read(), name="endings of predictions")
 
     def remove(self, listener: Listener, prediction_ids: Iterable[str]) -> None:
