@@ -31,7 +31,9 @@ _QUIET_TURNS = 12
 """Turns of the loop without a newcomer after which the next batch starts; measured with grpc.aio, whose calls
 come every few turns."""
 _MOST_TURNS = 96
-"""Turns of the loop between two batches at the most: under a millisecond."""
+"""Turns of the loop between two batches at the most: under a millisecond where calls are few."""
+_LONGEST_LET_IN_S = 0.003
+"""And so long at the most: turns of a loop that is flooded with calls take a tenth of that each."""
 _CROWDED_S = 0.001
 """For so long after a batch of several its successors are taken to be under way: a batch that took in
 everybody leaves nobody waiting, and the first of them to come back would run alone."""
@@ -172,6 +174,9 @@ class Batcher(Generic[Item, Result]):
         except (Overloaded, Unavailable):
             self.stats.refused += 1
             raise
+        except DeadlineExceeded:
+            self.stats.expired_waiting += 1
+            raise
         if displaced is not None and not displaced.future.done():
             self.stats.displaced += 1
             retry_after_s = self._schedule.expected_wait_s(displaced, now_s)
@@ -216,14 +221,17 @@ class Batcher(Generic[Item, Result]):
         gRPC hands a server one call per turn of the loop or two: a batch that starts at once finds one or two
         of thirty that have arrived, and makes the others wait for a batch each. So the loop turns until no
         one comes any more. Somebody waits meanwhile, which is why this costs tens of microseconds at most
-        where few arrive, and is never done while nothing runs.
+        where few arrive, and is never done while nothing runs. It ends as soon as a full batch waits: in
+        overload a turn may bring nothing but calls to be refused, each of which costs what an answer does.
         """
-        quiet_turns = 0
+        quiet_turns, end_s = 0, self._clock.monotonic_s() + _LONGEST_LET_IN_S
         for _ in range(_MOST_TURNS):
             waiting = self._schedule.waiting_count
+            if waiting >= self._limits.members:
+                return
             await asyncio.sleep(0)
             quiet_turns = 0 if self._schedule.waiting_count > waiting else quiet_turns + 1
-            if quiet_turns == _QUIET_TURNS:
+            if quiet_turns == _QUIET_TURNS or self._clock.monotonic_s() >= end_s:
                 return
 
     def _check_end(self, worker: asyncio.Task[None]) -> None:
@@ -254,7 +262,7 @@ class Batcher(Generic[Item, Result]):
             results = await self._run([member.item for member in batch.members])
             if len(results) != len(batch.members):
                 raise _miscounted(len(batch.members), len(results))
-            ran = True
+            ran = any(not isinstance(result, Error) for result in results)
         except asyncio.CancelledError:
             self._fail(batch.members, Unavailable("the batch was cancelled"))
             worker = asyncio.current_task()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Generic, TypeVar
 
-from forebay.errors import Overloaded
+from forebay.errors import DeadlineExceeded, Overloaded
 
 from runtime.batcher.entry import Criticality, Entry
 from runtime.batcher.expectation import Expectation
@@ -62,11 +62,14 @@ class Schedule(Generic[E]):
     def submit(self, entry: E, now_s: float) -> E | None:
         """Take an entry in; return the less critical one that it displaced, if the queue was full.
 
-        Raises: Overloaded, with the expected wait as `retry_after_s`.
+        Raises: Overloaded, with the expected wait as `retry_after_s`; DeadlineExceeded, where it can't be
+            in time though its turn has come.
         """
         count = self.waiting_count  # some may have been cancelled, and not withdrawn yet
         if len(self.running) >= self._max_running or count >= self._limits.members:
             self._check_wait(entry, now_s)
+        else:
+            self._check_time(entry, now_s)
         displaced = self._displace(entry, now_s) if count >= self._limits.waiting else None
         entries = self._waiting[entry.criticality]
         if not entries or entry.due_s >= entries[-1].due_s:
@@ -106,9 +109,10 @@ class Schedule(Generic[E]):
         return None, late
 
     def finish(self, batch: RunningBatch[E], now_s: float, *, ran: bool) -> None:
-        """End a batch. `ran`: it did its work, so that its duration says something."""
+        """End a batch. `ran`: it did its work for somebody; of one that didn't, only that it took long says
+        something: batches that fail at once would pass for fast ones, and let in more than can be served."""
         self.running.remove(batch)
-        if ran:
+        if ran or now_s >= batch.ends_s:
             self._expectation.end(batch.rows, now_s - batch.started_s - batch.discount_s, now_s)
 
     def expire(self, now_s: float) -> list[E]:
@@ -155,6 +159,16 @@ class Schedule(Generic[E]):
                 return
         self._expectation.hold_back()
         raise _overloaded(f"the queue is {wait_s * 1000:.1f} ms long", wait_s)
+
+    def _check_time(self, entry: E, now_s: float) -> None:
+        """Refuse an entry that would start at once and be late: in overload these are many, and each would
+        cost a batch that runs for nobody."""
+        cost = self._expectation.cost(now_s)
+        if now_s + cost.of(entry.rows) * self._limits.caution_ratio < entry.deadline_s:
+            return
+        if not self._expectation.may_try(now_s):
+            self._expectation.hold_back()
+            raise DeadlineExceeded("too little time was left when it came")
 
     def _free_s(self, now_s: float) -> float:
         """Return how long it takes until one more batch may run."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from forebay.errors import Overloaded
+from forebay.errors import DeadlineExceeded, Overloaded
 
 from runtime.batcher import BatchLimits, Criticality
 from runtime.batcher.schedule import RunningBatch, Schedule
@@ -144,6 +144,9 @@ class _Simulation:
             displaced = self.schedule.submit(visit, now_s)
         except Overloaded:
             self.release(visit, "refused", Outcome.GONE)
+            return
+        except DeadlineExceeded:
+            self.release(visit, "late", Outcome.MISSED)
             return
         if displaced is not None:
             self.release(displaced, "displaced", Outcome.GONE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
-from forebay.errors import Overloaded
+from forebay.errors import DeadlineExceeded, Overloaded
 
 from runtime.batcher import BatchLimits, Criticality
 from runtime.batcher.entry import Entry
@@ -149,6 +149,9 @@ class _Simulation:
             displaced = self.schedule.submit(arrival, arrival.submitted_s)
         except Overloaded:
             arrival.outcome = "refused"
+            return
+        except DeadlineExceeded:
+            arrival.outcome = "late"
             return
         if displaced is not None:
             displaced.outcome = "displaced"

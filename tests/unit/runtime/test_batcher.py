@@ -75,9 +75,13 @@ class Bench:
 
     async def occupied(self) -> asyncio.Task[str]:
         """Return the submission that runs alone."""
-        first = self.submit("first")
+        return await self.occupied_by("first")
+
+    async def occupied_by(self, item: str) -> asyncio.Task[str]:
+        """Return the submission that runs alone, of this item."""
+        first = self.submit(item)
         await turns(3)
-        assert self.work.batches == [["first"]]
+        assert self.work.batches[-1] == [item]
         return first
 
 
@@ -642,3 +646,57 @@ def test_stats_tell_batches_sizes_and_waits() -> None:
     assert stats.waited_s == pytest.approx(4 * 0.006)
     assert stats.longest_wait_s == pytest.approx(0.006)
     assert stats.run_s == pytest.approx(0.020)
+
+
+def test_batches_that_fail_at_once_do_not_pass_for_fast_ones() -> None:
+    bench = Bench(Work(takes_s=0.010), members=1)
+
+    async def program() -> None:
+        for item in "abc":
+            await bench.submit(item)
+        bench.work.takes_s, bench.work.raises = 0.0, Unavailable("the store is gone")
+        await ends([bench.submit(item) for item in FOUR])
+        bench.work.takes_s, bench.work.raises = 0.010, None
+        first = await bench.occupied_by("x")
+        with pytest.raises(Overloaded):
+            await bench.submit("y", timeout_s=0.015)
+        await first
+
+    bench.run(program())
+
+
+def test_who_would_be_late_if_it_started_now_is_told_at_once() -> None:
+    bench = Bench(Work(takes_s=0.010))
+
+    async def program() -> None:
+        for item in "abc":
+            await bench.submit(item)
+        before_s = bench.clock.monotonic_s()
+        with pytest.raises(DeadlineExceeded, match="too little time was left"):
+            await bench.submit("d", timeout_s=0.009)
+        assert bench.clock.monotonic_s() == before_s
+        assert len(bench.work.batches) == 3
+        assert bench.batcher.stats.expired_waiting == 1
+        await asyncio.sleep(0.2)
+        bench.work.takes_s = 0.001  # it is faster by now, and only a try can show it
+        assert await bench.submit("e", timeout_s=0.009) == "E"
+
+    bench.run(program())
+
+
+def test_nobody_is_let_in_between_batches_when_a_full_one_waits() -> None:
+    """Each turn of a loop that is flooded costs as much as a refusal."""
+    bench = Bench(members=1)
+
+    async def program() -> int:
+        first = await bench.occupied()
+        others = [bench.submit(item) for item in FOUR]
+        await first
+        passed = 0
+        while len(bench.work.batches) < 2:
+            await asyncio.sleep(0)
+            passed += 1
+        await ends(others)
+        return passed
+
+    assert bench.run(program()) <= 3
