@@ -21,6 +21,11 @@ _PRIOR_SHARE = 0.5
 _SHORTEST_S = 1e-9
 _SUSPECT_RATIO = 2.0
 """An observation of more than this many times the expected counts only as much as the one before it did."""
+_RELIEF_RATIO = 0.5
+"""Two observations in a row of less than this much of the expected end a slow spell: much makes work slower
+than it is, nothing faster."""
+_RELIEF_WEIGHT = 0.25
+"""What all earlier observations together weigh then."""
 
 
 @dataclass(slots=True)
@@ -51,9 +56,11 @@ class DurationModel:
     and r is a small weight that draws the slope to p while all sizes are alike: halfway between a duration
     that doesn't depend on size and one in proportion to it. `knows_slope` tells whether sizes have varied.
 
-    A single outlier has no effect (`_SUSPECT_RATIO`); two in a row have. What was learnt from a slow spell
-    goes by observations, by their age, and, where nothing is observed any more, by halving every second:
-    nothing that is refused because of an estimate stays refused because of it.
+    A single outlier has no effect (`_SUSPECT_RATIO`); two in a row have, if the second began after the first
+    ended: runs beside each other in one stall of the machine are one. What was learnt from a slow spell
+    goes by observations, at once by two that are much faster, by their age, and, where nothing is observed
+    any more, by halving every second: nothing that is refused because of an estimate stays refused because
+    of it.
 
     Why a line, not a mean per size class: simulated (2% outliers, sizes 1 to 64, spells ten times as slow), a
     line errs as little at sizes seen (median 8%), and learns from every size what a slow spell does to all:
@@ -69,6 +76,7 @@ class DurationModel:
         "_least_row_s",
         "_most_row_s",
         "_observed_s",
+        "_outlier_s",
         "_rows",
         "_seconds",
         "_slope_weight",
@@ -82,6 +90,7 @@ class DurationModel:
         self.cost = UNKNOWN
         self._observed_s = 0.0
         self._last_excess = 1.0
+        self._outlier_s = 0.0
         self._weight = self._rows = self._seconds = 0.0
         self._least_row_s = self._most_row_s = 0.0
         self._slope_weight = self._typical_rows = self._variance = self._covariance = 0.0
@@ -124,7 +133,13 @@ class DurationModel:
             excess, before = seconds / expected_s, self._last_excess
             self._last_excess = excess
             if excess > _SUSPECT_RATIO:  # learn from an outlier only as far as the one before was out as well
+                if now_s - seconds < self._outlier_s:  # it ran beside that one
+                    before, self._last_excess = 1.0, before
+                elif before <= _SUSPECT_RATIO:
+                    self._outlier_s = now_s
                 seconds = expected_s * min(excess, max(before, 1.0))
+            elif excess < _RELIEF_RATIO > before and self._weight > _RELIEF_WEIGHT:
+                self._weight = _RELIEF_WEIGHT
             rows_off = rows - self._rows
         else:
             rows_off = 0.0  # the first lies nowhere off, whatever the means started with

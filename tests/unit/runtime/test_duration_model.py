@@ -106,3 +106,29 @@ def test_expectations_are_never_negative_whatever_was_observed() -> None:
         assert model.cost.fixed_s >= 0.0
         assert model.cost.row_s >= 0.0
         assert model.cost.of(1) > 0.0
+
+
+def test_runs_beside_each_other_in_one_stall_count_as_one_outlier() -> None:
+    model = DurationModel()
+    now_s = learn(model, [4] * 20, ServiceTime(0.001, 0.0))
+    for beside in range(8):
+        model.observe(4, 2.0 - 0.01 * beside, now_s + 2.0)
+    assert model.cost_at(now_s + 2.0).of(4) == pytest.approx(0.001, rel=0.05)
+
+
+def test_a_slow_spell_of_runs_beside_each_other_is_believed_once_it_lasts() -> None:
+    model = DurationModel()
+    now_s = learn(model, [4] * 20, ServiceTime(0.001, 0.0))
+    for step in range(1, 100):
+        model.observe(4, 0.050, now_s + 0.050 + 0.001 * step)
+    assert model.cost_at(now_s + 0.15).of(4) == pytest.approx(0.050, rel=0.1)
+
+
+def test_a_stall_is_forgotten_when_two_runs_in_a_row_are_fast_again() -> None:
+    model = DurationModel()
+    now_s = learn(model, [1] * 20, ServiceTime(0.005, 0.0))
+    now_s = learn(model, [1] * 3, ServiceTime(2.0, 0.0), now_s)
+    assert model.cost_at(now_s).of(1) > 0.3
+    for probe in (1, 2):
+        model.observe(1, 0.005, now_s + 0.1 * probe)
+    assert model.cost_at(now_s + 0.2).of(1) < 0.1
