@@ -8,7 +8,8 @@ from runtime.gate import Gate
 
 
 class Gates:
-    """Every gate of one process, made when first asked for."""
+    """Every gate of one process, made when first asked for. Models and indexes lie in this process: one that
+    is slow waits for a processor, it isn't gone."""
 
     def __init__(self) -> None:
         self._store = Gate()
@@ -22,9 +23,9 @@ class Gates:
     def of_retrieval(self, batch: Batch) -> Gate:
         """Return the gate of the pipeline's searches: how long they take depends on its `k` as well."""
         name = batch.pipeline.name
-        return self._retrievals.get(name) or self._retrievals.setdefault(name, Gate())
+        return self._retrievals.get(name) or self._retrievals.setdefault(name, Gate(is_local=True))
 
     def of_model(self, batch: Batch) -> Gate:
         """Return the gate of the pipeline's model."""
         name = batch.pipeline.predict.runner.name
-        return self._models.get(name) or self._models.setdefault(name, Gate())
+        return self._models.get(name) or self._models.setdefault(name, Gate(is_local=True))

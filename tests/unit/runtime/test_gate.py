@@ -190,3 +190,16 @@ def test_decisions_are_counted() -> None:
     stats = under_test.gate.stats
     assert (stats.admitted, stats.probes, stats.closings) == (3, 1, 1)
     assert stats.unavailable == len(ends) - 3
+
+
+def test_what_is_in_this_process_does_not_count_as_gone_when_it_is_slow() -> None:
+    """A machine that has no time makes all runs time out; who has more time is served all the same."""
+    gate = Gate(is_local=True)
+    for place in range(20):
+        now_s = 0.01 * place
+        gate.timed_out(now_s, 0.01)
+    assert not gate.closed
+    assert gate.admit(0.2, 0.1) is Verdict.ADMITTED
+    for _ in range(5):
+        gate.failed(0.2)
+    assert gate.closed
