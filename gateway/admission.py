@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from types import TracebackType
 
-from forebay.errors import DeadlineExceeded, Overloaded
+from forebay.errors import DeadlineExceeded, Internal, Overloaded, Unavailable
 
 from gateway.batch import Member
 from runtime.admission_settings import AdmissionSettings
@@ -182,6 +182,8 @@ def _enter(limit: ConcurrencyLimit, criticality: Criticality, kind: str) -> Plac
 def _outcome(error: BaseException | None, is_late: bool) -> Outcome:
     if isinstance(error, Overloaded):
         return Outcome.GONE  # by the batcher, which sees from a request's own deadline that it is in vain
+    if isinstance(error, Unavailable | Internal):
+        return Outcome.GONE  # what fails at once would pass for an answer that takes no time
     if is_late or isinstance(error, DeadlineExceeded):
         return Outcome.MISSED
     return Outcome.GONE if isinstance(error, asyncio.CancelledError) else Outcome.ANSWERED

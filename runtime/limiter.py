@@ -25,6 +25,8 @@ _FORGOTTEN_S = 60.0
 _EARLY_RATIO = 0.5
 """Of what it was given: who is given up before so much of it has gone by was so by an estimate of what is to
 come, which says nothing of how many there are."""
+_SURE_RATIO = 0.5
+"""Of as many as are in time one after another: so many are always let in."""
 _SHORTEST_S = 1e-6
 
 
@@ -113,6 +115,7 @@ class Limiter:
 
         aim(c)   = max(share(c) * D(c), min(2.2 * s, 0.85 * D(c)))    seconds that requests should spend here
         cap(c)   = X * aim(c) * h(c)                                  Little's law
+        least(c) = max(1, 0.5 * aim(c) / s)           one after another those are in time with ease
         limit(c) = 0.85 * min(limit(c), most n(c))    if over 5% of c missed, or spent over 1.5 * aim(c)
                  = min(limit(c), cap(c))              if they spent over aim(c)
                  = limit(c) + 1, 2, 4, 8 ...          else: at most to cap(c) or 1.5 * most n(c) + 1
@@ -123,8 +126,8 @@ class Limiter:
     load, so it doubles every second: a limit from a slow spell doesn't outlast it. h: how far n(c) rose above
     its mean, 1 to 2, for Little's law is of means. Beyond the cap a limit grows only while it is reached and
     requests are fast all the same: a server that runs batches answers more the more are under way, which X
-    can't tell beforehand. A limit is 1 to `ceiling`. The least critical aim at the least, so they are the
-    first to be refused, and never keep out the others: n(c) doesn't count them.
+    can't tell beforehand. A limit is least(c) to `ceiling`. The least critical aim at the least, so they are
+    the first to be refused, and never keep out the others: n(c) doesn't count them.
 
     Where waiting is under a tenth of what they spent, fewer at a time are no cure, and nothing is cut: a
     dependency that is slow is its gate's business. After a cut,
@@ -191,7 +194,7 @@ class Limiter:
         if not self.in_flight:
             window.busy_s += now_s - max(self._busy_from_s, window.from_s)
         spent_s = now_s - permit.admitted_s
-        if outcome is Outcome.MISSED and spent_s < _EARLY_RATIO * permit.given_s:
+        if outcome is Outcome.MISSED and self._says_nothing(permit.given_s, spent_s):
             outcome = Outcome.GONE
         if outcome is Outcome.GONE:
             self.stats.gone += 1
@@ -208,6 +211,12 @@ class Limiter:
         level.ended(permit.admitted_s, permit.given_s, spent_s, waited_s, missed=outcome is Outcome.MISSED)
         if now_s - window.from_s >= self._limits.window_s:
             self._reconsider(now_s)
+
+    def _says_nothing(self, given_s: float, spent_s: float) -> bool:
+        """Return whether who missed would have done so whatever their number: given up early, by an estimate;
+        or with less time than it takes, from the start. The latter are many where calls spend their time in
+        front of this process; learnt from, they would say that even one under way is too many."""
+        return spent_s < _EARLY_RATIO * given_s or given_s < self._service_s
 
     def _refuse(self, criticality: Criticality, level: Level) -> Refusal:
         self.stats.refused[criticality] += 1
@@ -230,7 +239,8 @@ class Limiter:
             if not self._limits.adaptive:
                 continue
             cap = self._rate_per_s * level.aim_s * level.peak_ratio(spent_s / seconds)
-            self.stats.cuts += level.adapt(now_s, cap)
+            least = _SURE_RATIO * level.aim_s / self._service_s if self._service_s else 1.0
+            self.stats.cuts += level.adapt(now_s, cap, max(1.0, min(least, self._limits.ceiling)))
 
     def _measure(self, window: _Window, seconds: float) -> None:
         """Learn how many a second can be answered, and how long one takes once it is its turn."""

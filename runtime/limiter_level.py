@@ -12,7 +12,6 @@ _WAITED_RATIO = 0.1
 """Of the time that requests spent: with less of it in a queue, what makes them slow or late isn't how many
 they are."""
 _HIGHEST_PEAK_RATIO = 2.0
-_LEAST = 1.0
 _GIVEN_KEEP = 0.95
 _UNKNOWN_GIVEN_S = 1.0
 _SHORTEST_GIVEN_S = 1e-6
@@ -91,15 +90,15 @@ class Level:
         wait."""
         return max(1.0, min(self._most / mean, _HIGHEST_PEAK_RATIO)) if mean > 0.0 else 1.0
 
-    def adapt(self, now_s: float, cap: float) -> bool:
-        """Set the limit by how this window's requests fared; return whether it was cut."""
+    def adapt(self, now_s: float, cap: float, least: float = 1.0) -> bool:
+        """Set the limit, at `least` 1, by how this window's requests fared; return whether it was cut."""
         waited = self._waited_s >= _WAITED_RATIO * self._counted_s > 0.0
         cut = waited and self._is_congested()
         if cut:
-            self.limit = max(_LEAST, min(self.limit, self._most) * _CUT_RATIO)
+            self.limit = max(least, min(self.limit, self._most) * _CUT_RATIO)
             self._step, self._changed_s = 1.0, now_s
         elif self._only_old_ended() or (waited and self._counted_s > self.aim_s * self._ended):
-            self.limit = max(_LEAST, min(self.limit, cap))
+            self.limit = max(least, min(self.limit, cap))
             self._step = 1.0
         else:
             self.limit = min(

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from forebay.errors import DeadlineExceeded, NotUsable, Overloaded
+from forebay.errors import DeadlineExceeded, NotUsable, Overloaded, Unavailable
 
 from gateway.admission import Admission
 from gateway.batch import Member
@@ -46,6 +46,7 @@ def test_the_critical_are_taken_on_when_others_are_not(application: CompiledAppl
         (NotUsable("no such model"), "answered"),
         (DeadlineExceeded("the deadline passed"), "missed"),
         (Overloaded("gave way"), "gone"),
+        (Unavailable("the store is gone"), "gone"),
         (asyncio.CancelledError(), "gone"),
     ],
 )

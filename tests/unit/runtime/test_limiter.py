@@ -112,6 +112,38 @@ def test_who_is_given_up_with_much_time_left_says_nothing_about_load() -> None:
     assert limiter.stats.gone == 200
 
 
+def test_who_came_with_less_time_than_it_takes_says_nothing_about_load() -> None:
+    """Calls that have spent their time in front of the process are late whoever else is under way."""
+    limiter = Limiter()
+    for round_number in range(5):
+        now_s = 0.2 * round_number
+        for permit in filled(limiter, 4, now_s=now_s):
+            limiter.release(permit, now_s + 0.025, 0.02, Outcome.ANSWERED)
+    before = limiter.limit(DEFAULT)
+    for round_number in range(5, 50):
+        now_s = 0.2 * round_number
+        for _ in range(4):
+            hurried = limiter.admit(now_s, DEFAULT, 0.004)
+            assert isinstance(hurried, Permit)
+            limiter.release(hurried, now_s + 0.004, 0.004, Outcome.MISSED)
+    assert limiter.stats.cuts == 0
+    assert limiter.limit(DEFAULT) >= before
+
+
+def test_as_many_as_are_surely_in_time_are_always_let_in() -> None:
+    """At 5 ms each, 0.6 of 100 ms are twelve one after another; half of them are never refused."""
+    limiter = Limiter()
+    for round_number in range(50):
+        now_s = 0.2 * round_number
+        for place in range(min(12, limiter.limit(DEFAULT))):
+            permit = limiter.admit(now_s, DEFAULT, 0.1)
+            assert isinstance(permit, Permit)
+            missed = place >= 4
+            limiter.release(permit, now_s + 0.1, 0.095, Outcome.MISSED if missed else Outcome.ANSWERED)
+    assert limiter.stats.cuts > 3
+    assert limiter.limit(DEFAULT) >= 6
+
+
 def test_one_is_let_through_now_and_then_when_the_others_never_leave() -> None:
     limiter = Limiter(LimiterLimits(ceiling=2, probe_s=0.1))
     filled(limiter, 2)
