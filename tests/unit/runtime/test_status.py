@@ -16,7 +16,16 @@ from forebay._status import (
     error_of,
     failure_of,
 )
-from forebay.errors import KINDS, Error, Internal, InvalidRequest, NotFound, Overloaded, Unavailable
+from forebay.errors import (
+    KINDS,
+    DeadlineExceeded,
+    Error,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 
 from runtime.rpc.status import MAX_MESSAGE_BYTES, code_of, message_of, status_of, trailers_of
 
@@ -149,6 +158,15 @@ def test_a_refusal_is_described_once_for_all_that_are_alike() -> None:
     first, second, other = (
         dict(trailers_of(Overloaded("64 calls under way", retry_after_s=seconds, limit="reads")))
         for seconds in (0.25, 0.25, 0.5)
+    )
+    assert first[DETAILS_KEY] is second[DETAILS_KEY]
+    assert first[DETAILS_KEY] != other[DETAILS_KEY]
+
+
+def test_a_missed_deadline_is_described_once_for_all_that_are_alike() -> None:
+    first, second, other = (
+        dict(trailers_of(DeadlineExceeded("the deadline passed, after admit", stage=stage)))
+        for stage in ("admit", "admit", "predict")
     )
     assert first[DETAILS_KEY] is second[DETAILS_KEY]
     assert first[DETAILS_KEY] != other[DETAILS_KEY]
