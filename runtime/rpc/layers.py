@@ -98,8 +98,10 @@ def errors(step: Step, stopping: Stopping) -> Step:
     return translate
 
 
-def deadline(step: Step, max_timeout_s: float) -> Step:
+def deadline(step: Step, max_timeout_s: float, clock: Clock | None = None) -> Step:
     """Give the call its deadline as an instant, and start nothing that is late already: gRPC doesn't check.
+    With a clock, give no answer that is late either: after its deadline (the servicer's, where it set an
+    earlier one) a call ends with DEADLINE_EXCEEDED, whatever is ready.
 
     A caller's own deadline is enforced by gRPC, which cancels the handler. One that lies too far off, or is
     missing, is enforced here at `max_timeout_s`.
@@ -112,7 +114,10 @@ def deadline(step: Step, max_timeout_s: float) -> Step:
         if remaining_s <= 0:
             raise DeadlineExceeded("the deadline had passed when the call arrived")
         call.deadline = Deadline(call.started_s + min(remaining_s, max_timeout_s))
-        return await (step(request, call) if remaining_s <= max_timeout_s else bounded(request, call))
+        answer = await (step(request, call) if remaining_s <= max_timeout_s else bounded(request, call))
+        if clock is not None and clock.monotonic_s() > call.deadline.at_s:
+            raise DeadlineExceeded("the answer was ready after the deadline")
+        return answer
 
     async def bounded(request: Any, call: Call) -> bytes:
         try:

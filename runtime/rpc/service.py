@@ -71,7 +71,7 @@ class Wrapping:
         then."""
         request_class = GetMessageClass(method.input_type)
         if not method.server_streaming:
-            return deadline(codec(run, request_class), self._max_timeout_s)
+            return deadline(codec(run, request_class), self._max_timeout_s, self._clock)
         stream = both_stream if method.client_streaming else answers_stream
         step = stream(run, request_class, self.stopping, self._max_stream_s)
         return deadline(step, self._max_stream_s + self._max_timeout_s)
