@@ -143,12 +143,19 @@ def channel_options(settings: ServerSettings, shares_port: bool) -> list[tuple[s
     limit on streams: it counts those that have ended as well, until Python has let go of them. With it, of
     400 calls at once on a connection with a limit of 100, over 200 failed; without, the excess waits in the
     client.
+
+    Python takes in one call at a time, the oldest first. Where more come than it can take in, the queue in
+    front of it grows until every call has used up its deadline there, and all that is done is in vain. So
+    that queue is bounded: between the bound and five quarters of it gRPC ends more and more, by chance, in
+    its own threads (decision 19).
     """
     return [
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", settings.max_receive_bytes),
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
         ("grpc.http.overload_protection", 0),
+        ("grpc.server.max_pending_requests", settings.max_pending_calls),
+        ("grpc.server.max_pending_requests_hard_limit", settings.max_pending_calls * 5 // 4),
         ("grpc.max_connection_age_ms", _ms(settings.max_connection_age_s)),
         ("grpc.max_connection_age_grace_ms", _ms(settings.max_connection_age_grace_s)),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(settings.keepalive_min_interval_s)),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
+from collections import Counter
 
 import grpc
 import pytest
@@ -162,6 +165,36 @@ async def test_calls_beyond_the_limit_on_streams_wait_in_the_client() -> None:
         ask = channel.unary_unary(PATH, PredictRequest.SerializeToString, PredictResponse.FromString)
         await asyncio.gather(*[ask(PredictRequest(), timeout=10.0) for _ in range(400)])
     assert 1 < most <= 20
+
+
+async def test_calls_that_pile_up_before_the_process_are_refused_at_once_past_a_bound() -> None:
+    """The loop takes nothing in meanwhile: gRPC ends them without it."""
+    busy, free = threading.Event(), threading.Event()
+
+    async def predict(request: PredictRequest, call: Call) -> PredictResponse:
+        busy.set()
+        assert free.wait(30.0)
+        return PredictResponse()
+
+    def flood(address: str) -> list[grpc.StatusCode]:
+        with grpc.insecure_channel(address) as channel:
+            ask = channel.unary_unary(PATH)
+            first = ask.future(b"", timeout=60.0)
+            assert busy.wait(30.0)
+            others = [ask.future(b"", timeout=60.0) for _ in range(200)]
+            ended = queue.SimpleQueue[None]()
+            for other in others:
+                other.add_done_callback(lambda _: ended.put(None))
+            for _ in range(200 - 25 - 2):  # the bound; one that was taken in, and one on its way
+                ended.get(timeout=30.0)
+            free.set()
+            return [first.code(), *[other.code() for other in others]]
+
+    settings = ServerSettings(max_concurrent_streams=1000, max_pending_calls=20)
+    async with serving((PREDICTION, ScriptedPrediction(predict)), settings=settings) as address:
+        codes = Counter(await asyncio.to_thread(flood, address))
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED}  # so gRPC tells it
+    assert 21 <= codes[grpc.StatusCode.OK] <= 28
 
 
 async def test_a_caller_is_charged_before_its_request_is_looked_at() -> None:
