@@ -139,7 +139,10 @@ def test_fallback_stands_in_where_the_model_has_no_time(run: Commands, client: f
     with pytest.raises(DeadlineExceeded):
         client.predict("helped_items", user_id=4)
     published(run, client, "helped_items", "--by", BY_AGE)
-    answer = client.predict("helped_items", user_id=4, hour=20.0, top=3)
+    for _ in range(3):  # once in 100 ms the model is tried all the same, and may be quick
+        answer = client.predict("helped_items", user_id=4, hour=20.0, top=3)
+        if answer.provenance.cache != "OFF":
+            break
     assert (len(answer), answer.provenance.cache) == (3, "PRECOMPUTED")
     [degradation] = answer.degradations
     assert (degradation.stage, degradation.action) == ("predict", "PRECOMPUTED")
