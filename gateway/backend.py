@@ -11,7 +11,7 @@ from feature_store.redis_store import RedisStore
 from feature_store.store import OnlineStore
 from gateway.admission import Admission
 from gateway.live import LiveRelease
-from gateway.precomputed import Precomputed
+from gateway.precomputed.precomputed import Precomputed
 from gateway.predict import Predictor
 from gateway.recall import Recall
 from gateway.shelf import Shelf

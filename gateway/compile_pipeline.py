@@ -35,7 +35,7 @@ from gateway.plan import (
     TensorPlan,
     ViewPart,
 )
-from gateway.precomputed_plan import precomputed_plan
+from gateway.precomputed.plan import precomputed_plan
 from gateway.shelf import Shelf
 from gateway.steps.conditions import Condition, compile_condition
 from model_server.declaration import column_length, declared_inputs, declared_outputs

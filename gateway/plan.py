@@ -18,7 +18,7 @@ from feature_store.types import KeyField, Status
 from gateway.answer_key import AnswerKey
 from gateway.budget import Budget
 from gateway.inputs import InputSchema
-from gateway.precomputed_plan import PrecomputedPlan
+from gateway.precomputed.plan import PrecomputedPlan
 from gateway.steps.conditions import Condition
 from model_server.outputs import OutputColumn
 from model_server.runner import ModelRunner

@@ -16,7 +16,7 @@ from gateway.admission import Admission
 from gateway.admit import PredictRequest, admit
 from gateway.batch import Answer, Batch, Member, Recalled, result_of
 from gateway.plan import CompiledPipeline
-from gateway.precomputed import Precomputed
+from gateway.precomputed.precomputed import Precomputed
 from gateway.recall import GaveUpWaiting, Recall
 from gateway.steps.assemble import assemble
 from gateway.steps.gates import Gates

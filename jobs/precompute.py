@@ -10,10 +10,10 @@ from pathlib import Path
 
 from forebay.errors import Conflict, Error, InvalidRequest, NotUsable
 
-from gateway.beforehand import Beforehand
 from gateway.compile import compile_release
 from gateway.plan import CompiledPipeline
-from gateway.precomputed_plan import answer_keys
+from gateway.precomputed.beforehand import Beforehand
+from gateway.precomputed.plan import answer_keys
 from gateway.predict import Predictor
 from gateway.shelf import Shelf
 from jobs.batch_log import BatchLog

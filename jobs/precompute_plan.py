@@ -10,7 +10,7 @@ from itertools import product
 from forebay.errors import InvalidRequest
 
 from gateway.inputs import InputSchema, InputValue
-from gateway.precomputed_keys import input_text
+from gateway.precomputed.keys import input_text
 from jobs.combinations import Value
 from registry.pipeline_definitions import Pipeline
 from registry.precomputed import PrecomputedPart

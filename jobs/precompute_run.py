@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from gateway.beforehand import Beforehand, MadeAnswer
 from gateway.inputs import InputValue
-from gateway.precomputed_keys import MAX_TEXT_LENGTH, AnswerKeys
+from gateway.precomputed.beforehand import Beforehand, MadeAnswer
+from gateway.precomputed.keys import MAX_TEXT_LENGTH, AnswerKeys
 from jobs.generation_keys import packed
 from jobs.headroom import check_headroom
 from jobs.precompute_plan import Wanted

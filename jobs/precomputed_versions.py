@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from forebay.errors import NotFound, NotUsable
 
 from feature_store.store import OnlineStore
-from gateway.precomputed_keys import AnswerKeys
+from gateway.precomputed.keys import AnswerKeys
 from jobs.generation_keys import GenerationKeys
 from registry.plan import Plan
 from registry.precomputed import PrecomputedRelease

@@ -1,5 +1,5 @@
 """What a release says of a pipeline's precomputed answers: which version is live, what it was made from and
-for. How the answers lie in the store is in gateway/precomputed_keys.py."""
+for. How the answers lie in the store is in gateway/precomputed/keys.py."""
 
 from __future__ import annotations
 

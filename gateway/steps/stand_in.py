@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gateway.batch import Batch, Member, Recalled, another
 from gateway.plan import FeatureFallback, PredictFallback
-from gateway.precomputed import Precomputed
+from gateway.precomputed.precomputed import Precomputed
 
 STAGE = "predict"
 

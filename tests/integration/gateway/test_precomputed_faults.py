@@ -15,10 +15,10 @@ from feature_store.redis_store import RedisStore
 from gateway.admit import PredictRequest, admit
 from gateway.batch import Member
 from gateway.kept_answer import KeptAnswer
-from gateway.kept_bytes import StoredAnswer, packed
-from gateway.precomputed import Precomputed
-from gateway.precomputed_keys import AnswerKeys, KeyPart
-from gateway.precomputed_plan import PrecomputedPlan
+from gateway.precomputed.kept_bytes import StoredAnswer, packed
+from gateway.precomputed.keys import AnswerKeys, KeyPart
+from gateway.precomputed.plan import PrecomputedPlan
+from gateway.precomputed.precomputed import Precomputed
 from registry.dtypes import DType
 from registry.precomputed import PrecomputedPart
 from runtime.batcher import Criticality

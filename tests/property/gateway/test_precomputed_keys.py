@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.convert import fill_column
 from gateway.kept_answer import KeptAnswer
-from gateway.kept_bytes import shortened
-from gateway.precomputed_keys import AnswerKeys, KeyPart
+from gateway.precomputed.kept_bytes import shortened
+from gateway.precomputed.keys import AnswerKeys, KeyPart
 from registry.columns import VariableLists
 from registry.dtypes import DType, Scalar
 from registry.precomputed import PrecomputedPart

@@ -15,9 +15,9 @@ from forebay.errors import Error
 
 from gateway.answer_wire import keep
 from gateway.batch import Answer, Recalled
-from gateway.kept_bytes import StoredAnswer, packed
-from gateway.precomputed_keys import AnswerKeys, KeyPart
-from gateway.precomputed_plan import PrecomputedPlan
+from gateway.precomputed.kept_bytes import StoredAnswer, packed
+from gateway.precomputed.keys import AnswerKeys, KeyPart
+from gateway.precomputed.plan import PrecomputedPlan
 from registry.dtypes import DType
 from registry.precomputed import PrecomputedPart
 from runtime.admission_settings import AdmissionSettings

@@ -9,7 +9,7 @@ from forebay.v1 import prediction_pb2 as pb
 
 from gateway.convert import Values, fill_column
 from gateway.kept_answer import KeptAnswer
-from gateway.kept_bytes import StoredAnswer, packed, shortened, unpacked
+from gateway.precomputed.kept_bytes import StoredAnswer, packed, shortened, unpacked
 from registry.columns import VariableLists
 from registry.dtypes import Scalar
 

@@ -16,10 +16,10 @@ from gateway.admit import PredictRequest, admit
 from gateway.answer_wire import keep, response_bytes
 from gateway.batch import Answer, Member, Recalled
 from gateway.kept_answer import CacheOutcome
-from gateway.kept_bytes import StoredAnswer, packed
-from gateway.precomputed import STAGE, Precomputed
-from gateway.precomputed_keys import AnswerKeys, KeyPart
-from gateway.precomputed_plan import PrecomputedPlan
+from gateway.precomputed.kept_bytes import StoredAnswer, packed
+from gateway.precomputed.keys import AnswerKeys, KeyPart
+from gateway.precomputed.plan import PrecomputedPlan
+from gateway.precomputed.precomputed import STAGE, Precomputed
 from registry.dtypes import DType
 from registry.precomputed import PrecomputedPart
 from runtime.batcher import Criticality

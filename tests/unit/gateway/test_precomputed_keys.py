@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gateway.inputs import InputValue
-from gateway.precomputed_keys import AnswerKeys, KeyPart, input_text
+from gateway.precomputed.keys import AnswerKeys, KeyPart, input_text
 from registry.dtypes import DType
 from registry.precomputed import PrecomputedPart
 

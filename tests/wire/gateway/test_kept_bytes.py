@@ -1,8 +1,8 @@
 """Precomputed answers as format 1 has them, byte for byte: they outlive the server that made them."""
 
 from gateway.kept_answer import KeptAnswer
-from gateway.kept_bytes import StoredAnswer, packed, unpacked
-from gateway.precomputed_keys import AnswerKeys, KeyPart
+from gateway.precomputed.kept_bytes import StoredAnswer, packed, unpacked
+from gateway.precomputed.keys import AnswerKeys, KeyPart
 from registry.dtypes import DType
 from registry.precomputed import PrecomputedPart
 

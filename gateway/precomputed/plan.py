@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.inputs import InputSchema
-from gateway.precomputed_keys import AnswerKeys, KeyPart
+from gateway.precomputed.keys import AnswerKeys, KeyPart
 from registry.definitions import Application
 from registry.precomputed import PrecomputedPart, precomputed_gap
 from registry.release import Release

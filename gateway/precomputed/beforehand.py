@@ -15,8 +15,8 @@ from gateway.batch import Answer, Member, Recalled
 from gateway.budget import Budget
 from gateway.convert import row_count
 from gateway.inputs import InputValue
-from gateway.kept_bytes import StoredAnswer, packed
 from gateway.plan import CompiledPipeline
+from gateway.precomputed.kept_bytes import StoredAnswer, packed
 from gateway.predict import Predictor
 from runtime.batcher import Criticality
 from runtime.clock import Clock

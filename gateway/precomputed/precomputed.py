@@ -11,8 +11,8 @@ from forebay.errors import Corrupt, DeadlineExceeded, Error
 from feature_store.store import OnlineStore
 from gateway.batch import Member, Recalled
 from gateway.kept_answer import CacheOutcome, KeptAnswer
-from gateway.kept_bytes import StoredAnswer, shortened, unpacked
-from gateway.precomputed_plan import PrecomputedPlan
+from gateway.precomputed.kept_bytes import StoredAnswer, shortened, unpacked
+from gateway.precomputed.plan import PrecomputedPlan
 from runtime.clock import Clock
 from runtime.gate import Gate
 
