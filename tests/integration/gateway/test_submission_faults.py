@@ -22,7 +22,7 @@ from tests.support.store_server import KINDS, program_of
 from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test, until
 
 HASTY = RedisSettings(
-    max_unanswered_age_s=0.3, connect_timeout_s=0.5, reconnect_first_s=0.002, reconnect_longest_s=0.02
+    max_unanswered_age_s=0.3, connect_timeout_s=2.0, reconnect_first_s=0.002, reconnect_longest_s=0.02
 )
 CLOCK = SystemClock()
 
