@@ -56,10 +56,10 @@ class Deleting:
 
     async def statuses(self, feature: str, *user_ids: int) -> list[int]:
         reads = FeatureReads(self.application.store, self.application.clock)
-        readers = reads.views(self.application.release, [feature])
-        [column] = await reads.read(readers, [feature], {"user_id": np.array(user_ids)}, NEVER)
-        assert column.block.corrupt_count == 0
-        return column.column.statuses.tolist()
+        plan = reads.plan(self.application.release, [feature])
+        [block] = (await reads.read(plan, {"user_id": np.array(user_ids)}, NEVER)).values()
+        assert block.corrupt_count == 0
+        return block.statuses(feature.partition(".")[2]).tolist()
 
     def _wrote(self, view: str, texts: Sequence[str]) -> None:
         self.told.append((view, list(texts)))
