@@ -91,7 +91,15 @@ def run(
         async def refreshed() -> RefreshOutcome:
             async with open_target(settings) as target:
                 store, builder = builder_of(target)
-                job = Refresh(target.registry, target.connection, store, builder, target.clock, display.tell)
+                job = Refresh(
+                    target.registry,
+                    target.connection,
+                    store,
+                    builder,
+                    target.clock,
+                    display.tell,
+                    settings.refresh.engine_memory_bytes,
+                )
                 return await job.run(views, options)
 
         outcome = asyncio.run(refreshed())

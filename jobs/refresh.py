@@ -25,7 +25,7 @@ from jobs.load import Place
 from jobs.precomputed_state import precomputed_remarks
 from jobs.progress import Progress
 from jobs.refresh_options import RefreshOptions
-from jobs.sources import Sources
+from jobs.sources import DEFAULT_MEMORY_BYTES, Sources
 from jobs.spaces import check_together, shared_with
 from jobs.view_checks import ViewChecks
 from jobs.view_load import ViewLoad, ViewOutcome, batch_of, batch_views
@@ -80,6 +80,7 @@ class Refresh:
     builder: IndexBuilder
     clock: Clock
     progress: Progress
+    engine_memory_bytes: int = DEFAULT_MEMORY_BYTES
 
     async def run(self, views: Sequence[str], options: RefreshOptions) -> RefreshOutcome:
         """Load `views` (all with a batch source when empty), publish them, return what was done.
@@ -107,7 +108,7 @@ class Refresh:
         started_us = self.clock.now_us()  # before anything is looked at: until here the data is complete
         work = await self._begun(plan, names, started_us)
         async with holding(self.registry, work.held):
-            with Sources(plan.application.sources, Path(plan.root)) as sources:
+            with Sources(plan.application.sources, Path(plan.root), self.engine_memory_bytes) as sources:
                 return await self._logged(work, sources, options)
 
     async def _begun(self, plan: Plan, names: Sequence[str], started_us: int) -> _Work:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,18 +19,26 @@ from forebay.errors import Error, InvalidRequest, NotUsable
 from jobs.query_tables import QueryError, first_paragraph, tables_named
 from registry.definitions import Batch, Source
 
+DEFAULT_MEMORY_BYTES = 1 << 30
+"""What the engine keeps in memory at most, before it goes on on disk."""
+
 
 class Sources:
-    """The tables that a batch may name. A context manager: the engine's memory is freed at the end.
+    """The tables that a batch may name. A context manager: the engine's memory and disk are freed at the end.
 
     File paths are relative to `root`, in a source's `parquet` and `csv` and inside SQL.
     """
 
-    def __init__(self, sources: Mapping[str, Source], root: Path) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], root: Path, memory_bytes: int = DEFAULT_MEMORY_BYTES
+    ) -> None:
         self._sources = sources
         self._root = root
         self._registered: set[str] = set()
-        self._engine = ibis.duckdb.connect()
+        self._spill = TemporaryDirectory(prefix="forebay-spill-")
+        self._engine = ibis.duckdb.connect(
+            memory_limit=f"{memory_bytes // 1024}KiB", temp_directory=self._spill.name
+        )
         quoted_root = str(root).replace("'", "''")
         self._engine.raw_sql(f"SET file_search_path = '{quoted_root}'")
         self._engine.raw_sql("SET TimeZone = 'UTC'")
@@ -41,6 +50,7 @@ class Sources:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._engine.disconnect()
+        self._spill.cleanup()
 
     def table(self, batch: Batch, *, wanted_by: str) -> Any:
         """Return the Ibis table that a view's batch reads; nothing is run yet.
@@ -136,6 +146,9 @@ def translated(place: str) -> Iterator[None]:
         raise
     except (duckdb.ParserException, duckdb.CatalogException) as error:
         raise InvalidRequest(f"{place}: {first_paragraph(error)}") from error
+    except duckdb.OutOfMemoryException as error:
+        remedy = "give the engine more memory (refresh.engine_memory_bytes)"
+        raise NotUsable(f"{place}: {first_paragraph(error).partition(' Possible')[0]}: {remedy}") from error
     except duckdb.Error as error:
         raise NotUsable(f"{place}: {first_paragraph(error)}") from error
     except ibis.common.exceptions.IbisError as error:

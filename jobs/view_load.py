@@ -24,7 +24,7 @@ from registry.batch_checks import BatchChecks
 from registry.plan import Plan
 
 _ENTRY_BYTES = 80
-"""What the server keeps beside a key and a value; measured on Redis 7 and Valkey 8."""
+"""What the server keeps beside a key and a value: 64 bytes as measured, the rest for its table to grow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,14 +67,16 @@ class ViewQuery:
         self._table = self._table.filter((column >= since) | column.isnull())
 
     def count(self) -> RowCounts:
-        """Run the query for its counts alone. Cost: one pass that reads only what keys and filters need."""
-        columns = {name: self._table[name] for name in self._keys}
-        has_key = ibis.and_(*(column.notnull() for column in columns.values()))
-        key = ibis.struct(columns) if len(columns) > 1 else columns[self._keys[0]]
-        counts = self._table.aggregate(
-            returned=self._table.count(),
-            keyed=self._table.count(where=has_key),
-            distinct=key.nunique(where=has_key),
+        """Run the query for its counts alone. Cost: one pass that reads only what keys and filters need.
+
+        Grouped, because the engine counts groups faster than distinct values, and spills them to disk.
+        """
+        keys = self._table.group_by(self._keys).aggregate(forebay_rows=self._table.count())
+        has_key = ibis.and_(*(keys[name].notnull() for name in self._keys))
+        counts = keys.aggregate(
+            returned=keys.forebay_rows.sum().coalesce(0),
+            keyed=keys.forebay_rows.sum(where=has_key).coalesce(0),
+            distinct=keys.count(where=has_key),
         )
         with translated(self._place):
             [row] = counts.to_pyarrow().to_pylist()

@@ -212,6 +212,14 @@ class ModelServerSettings(Group):
     """Directory that holds `<name>/<version>/model.onnx`."""
 
 
+class RefreshSettings(Group):
+    """What a refresh may take of the machine that it runs on."""
+
+    engine_memory_bytes: int = Field(default=1 << 30, ge=128 << 20)
+    """Memory in bytes of the engine that runs batch queries. Past it sorting, grouping and joining go on in a
+    temporary directory on disk, slower; a query that can't do so fails, saying so."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -240,6 +248,7 @@ class Settings(BaseSettings):
     recall: RecallSettings = RecallSettings()
     registry: RegistrySettings = RegistrySettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
+    refresh: RefreshSettings = RefreshSettings()
     ann_index: AnnIndexSettings = AnnIndexSettings()
     onnx: OnnxSettings = OnnxSettings()
     model_server: ModelServerSettings = ModelServerSettings()
