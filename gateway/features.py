@@ -60,7 +60,7 @@ class FeatureReads:
     def __init__(self, store: OnlineStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._planned: CompiledRelease | None = None
+        self._planned: Mapping[str, ViewReader] | None = None
         self._plans: dict[tuple[str, ...], ReadPlan] = {}
 
     def plan(self, release: CompiledRelease, references: Sequence[str]) -> ReadPlan:
@@ -70,8 +70,9 @@ class FeatureReads:
         """
         if not 1 <= len(references) <= MAX_FEATURES:
             raise InvalidRequest(f"features: name 1 to {MAX_FEATURES} features", field="features")
-        if release is not self._planned or len(self._plans) >= _MOST_PLANS:
-            self._planned, self._plans = release, {}
+        # A release is known by its readers: held itself, it would keep its indexes until somebody reads.
+        if release.readers is not self._planned or len(self._plans) >= _MOST_PLANS:
+            self._planned, self._plans = release.readers, {}
         asked = tuple(references)
         plan = self._plans.get(asked)
         if plan is None:
