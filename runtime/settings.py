@@ -118,11 +118,11 @@ class ServerSettings(Group):
     leaves the server idle behind few connections. Too high, and a burst holds up everybody who comes after
     it: connections x streams x 0.2 ms, for that is what a call costs even to refuse."""
 
-    max_pending_calls: PositiveInt = 100
+    max_pending_calls: PositiveInt = 250
     """Calls that have arrived and wait for the process to take them in. Past that gRPC ends some at once,
     past five quarters of it all, outside of Python and so at little cost; their callers see CANCELLED,
-    without details. Taking one in costs 0.3 to 0.9 ms: where the setting is too high, calls are near their
-    deadline by then in overload. Below `max_concurrent_streams` a single client's burst can be ended so."""
+    without details. Taking one in costs 0.2 to 0.9 ms: where the setting is too high, calls are near their
+    deadline by then in overload; where it is too low, a burst of several clients at once is ended."""
 
     max_connection_age_s: PositiveFloat = 900.0
     """Seconds after which a client is asked to reconnect (jittered by a tenth), so that connections spread
