@@ -83,5 +83,6 @@ class ViewCatalog:
 
 
 def _row_count(record: BatchRecord, view: FeatureView) -> int | None:
-    """Return how many rows of a view a batch wrote; a record has one number for all of its views."""
-    return record.row_count if view.publish == "swap" and record.views == (view.name,) else None
+    """Return how many rows the generation that a batch wrote has; None for rows that are written in place."""
+    figures = record.figures.get(view.name)
+    return figures.rows if view.publish == "swap" and figures is not None else None

@@ -232,6 +232,7 @@ def test_views_are_listed_and_described(stub: features_pb2_grpc.FeatureServiceSt
     assert user.features[0].default_value.double_value == 40
     assert user.generation > 0
     assert user.batch.startswith("b")
+    assert (user.row_count, listed["item_profile"].row_count) == (20, 60)
     assert 0 <= user.age_us < 600_000_000
     assert abs(user.as_of_us + user.age_us - time.time_ns() // 1000) < 60_000_000
     assert user.HasField("stale")
