@@ -70,14 +70,7 @@ class WideApplication:
 
     def killed_refresh(self, chunks: int, generation: int) -> int:
         """Kill a refresh with SIGKILL once it has noted so many chunks; return how many it had noted."""
-        command = [sys.executable, "-m", "cli.main", "refresh", "run", "--app", "wide"]
-        process = subprocess.Popen(
-            command,
-            cwd=self.directory,
-            env={**environment(), "FOREBAY_REDIS_URL": self.redis_url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = self._refreshing()
         with Redis.from_url(self.redis_url) as redis:
             while self._noted(redis, generation) < chunks:
                 assert process.poll() is None, "the refresh ended before it could be killed"
@@ -85,6 +78,25 @@ class WideApplication:
             process.send_signal(signal.SIGKILL)
             process.wait()
             return self._noted(redis, generation)
+
+    def refresh_killed_after(self, seconds: float) -> bool:
+        """Kill a refresh so long after it began; return whether it was still running then."""
+        process = self._refreshing()
+        try:
+            return process.wait(seconds) != 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+
+    def _refreshing(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "refresh", "run", "--app", "wide"],
+            cwd=self.directory,
+            env={**environment(), "FOREBAY_REDIS_URL": self.redis_url},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def rows(self) -> dict[bytes, bytes]:
         """Return every row that is stored, of any generation, by its key."""

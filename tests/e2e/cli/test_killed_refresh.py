@@ -4,6 +4,7 @@ where the source is the same, and else removes what it wrote."""
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,27 @@ def check_rows(wide: WideApplication, generation: int) -> None:
         assert row[-4 * COLUMNS :] == struct.pack(f"<{COLUMNS}f", *wanted[item])
 
 
+@pytest.mark.slow
+def test_rows_are_those_of_the_source_when_ten_refreshes_were_killed_anywhere(wide: WideApplication) -> None:
+    wide.refreshed()
+    random = np.random.default_rng()
+    started_s = time.perf_counter()
+    wide.refreshed()
+    took_s = time.perf_counter() - started_s
+    killed = 0
+    for attempt in range(10):
+        if attempt % 3 == 0:
+            wide.write(ROWS, seed=attempt)
+        killed += wide.refresh_killed_after(took_s * random.uniform(0.4, 1))
+    assert killed > 0
+    last = wide.refreshed()["views"][0]["generation"]
+    check_rows(wide, last)
+    kept = {key.rpartition(b":")[2] for key in wide.rows()}
+    listed = {key.rpartition(b":")[2] for key in wide.others() if key.count(b":") == 4}
+    assert kept == {key for key in listed if key.isdigit()}
+    assert {record["status"] for record in wide.batches()} <= {"done", "failed"}
+
+
 def test_next_refresh_goes_on_when_one_was_killed_and_the_source_is_the_same(wide: WideApplication) -> None:
     noted = wide.killed_refresh(chunks=5, generation=1)
     [record] = wide.batches()
@@ -65,6 +87,7 @@ def test_rows_of_a_killed_refresh_are_removed_when_the_source_has_changed(wide: 
     assert not [key for key in wide.others() if key.endswith(b":1") and key.count(b":") == 4]
 
 
+@pytest.mark.slow
 def test_live_generation_stays_when_the_next_is_killed_twice(wide: WideApplication) -> None:
     wide.refreshed()
     wide.write(ROWS, seed=3)
