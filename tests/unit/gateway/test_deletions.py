@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from forebay.deadline import NEVER, Deadline
-from forebay.errors import DeadlineExceeded, InvalidRequest, NotFound, Unavailable
+from forebay.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unavailable
+from forebay.v1 import features_pb2
 
 from feature_store.keys import row_keys
 from feature_store.types import Outcome, Status
+from gateway.admission import Admission
 from gateway.deletions import EntityDeletions
 from gateway.features import FeatureReads
+from gateway.servicers.features import FeatureServicer
 from gateway.writes import FeatureWrites
 from registry.dtypes import Scalar
+from runtime.admission_settings import AdmissionSettings
+from runtime.batcher import Criticality
 from tests.support.compiled_application import CompiledApplication
 
 APPLIED, OLDER = Outcome.APPLIED, Outcome.OLDER
@@ -202,3 +209,16 @@ async def test_what_may_be_gone_is_told_when_the_deadline_passes(deleting: Delet
     with pytest.raises(DeadlineExceeded):
         await deleting.delete(1, deadline=Deadline(deleting.application.clock.monotonic_s()))
     assert deleting.told == [("profile", ["1"])]
+
+
+async def test_a_deletion_is_refused_when_as_many_writes_as_may_be_are_under_way(
+    application: CompiledApplication,
+) -> None:
+    clock = application.clock
+    admission = Admission(AdmissionSettings(max_writes=1), clock)
+    unused: Any = None
+    servicer = FeatureServicer(unused, unused, unused, unused, unused, admission)
+    call: Any = SimpleNamespace(criticality="critical")
+    with admission.write(Criticality.CRITICAL), pytest.raises(Overloaded) as caught:
+        await servicer.DeleteEntities(features_pb2.DeleteEntitiesRequest(entity="user"), call)
+    assert caught.value.retry_after_s
