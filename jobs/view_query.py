@@ -79,8 +79,10 @@ class ViewQuery:
             distinct=keys.count(where=has_key),
         )
         with translated(self._place):
-            [row] = counts.to_pyarrow().to_pylist()
-        return RowCounts(row["returned"], row["returned"] - row["keyed"], row["keyed"] - row["distinct"])
+            # Not to_pyarrow(): that imports pandas, half a second in which nothing is refreshed.
+            query = str(ibis.to_sql(counts, dialect="duckdb"))
+            returned, keyed, distinct = map(int, counts.get_backend().raw_sql(query).fetchone())
+        return RowCounts(returned, returned - keyed, keyed - distinct)
 
     def batches(self, counts: RowCounts, chunk_rows: int) -> Iterator[Any]:
         """Yield Arrow record batches of at most `chunk_rows`: of each key the row with the newest event time.
