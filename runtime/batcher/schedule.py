@@ -168,7 +168,7 @@ class Schedule(Generic[E]):
             return
         if not self._expectation.may_try(now_s):
             self._expectation.hold_back()
-            raise DeadlineExceeded("too little time was left when it came")
+            raise DeadlineExceeded("too little time was left when it came", reason="NO_TIME")
 
     def _free_s(self, now_s: float) -> float:
         """Return how long it takes until one more batch may run."""
