@@ -11,8 +11,8 @@ import grpc
 import pytest
 import redis
 from forebay import Outcome, Status
+from forebay._rpc import error_details_pb2, status_pb2
 from forebay.v1 import features_pb2, features_pb2_grpc, values_pb2
-from google.rpc import error_details_pb2, status_pb2
 
 from runtime.embedded_store import TemporaryStore
 from tests.support.served_application import ServedApplication, prepare, served
