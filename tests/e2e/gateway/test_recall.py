@@ -75,9 +75,13 @@ async def test_stale_answer_is_given_while_it_is_made_anew(tiny: ServedApplicati
 
 async def test_one_answer_is_made_when_many_ask_at_once(tiny: ServedApplication) -> None:
     async with forebay.aio.Client(tiny.gateway, timeout_s=5.0) as client:
-        answers = await asyncio.gather(*[client.predict("cached_items", user_id=7) for _ in range(40)])
-    outcomes = [answer.provenance.cache for answer in answers]
-    assert outcomes.count("MISS") == 1
+        for user_id in range(11, 20):  # the first answer may be there before the second call is taken in
+            calls = [client.predict("cached_items", user_id=user_id) for _ in range(40)]
+            answers = await asyncio.gather(*calls)
+            outcomes = [answer.provenance.cache for answer in answers]
+            assert outcomes.count("MISS") == 1
+            if "JOINED" in outcomes:
+                break
     assert outcomes.count("JOINED") >= 1
     assert set(outcomes) <= {"MISS", "JOINED", "HIT"}
     assert len({tuple(scores(answer)) for answer in answers}) == 1
