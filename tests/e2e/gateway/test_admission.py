@@ -81,8 +81,12 @@ def told(error: grpc.aio.AioRpcError) -> tuple[float, int, dict[str, str]]:
 async def test_those_refused_are_told_when_to_come_back(gateway: ServedApplication) -> None:
     await predicted(gateway, 100)  # so that it knows how long one takes
     await asyncio.sleep(0.2)
-    results = await predicted(gateway, 200)
-    refused = refusals(results)
+    refused: list[grpc.aio.AioRpcError] = []
+    for _ in range(20):  # a quick machine may answer everybody
+        crowds = await asyncio.gather(predicted(gateway, 100), predicted(gateway, 100))
+        refused = refusals([*crowds[0], *crowds[1]])
+        if refused:
+            break
     assert 0 < len(refused) < 200
     for error in refused:
         seconds, pushback_ms, facts = told(error)
