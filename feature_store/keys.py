@@ -25,17 +25,27 @@ _BETWEEN = "{{"
 """Stands between row keys while they are one text; a text holds no brace, and a key no two together."""
 
 
-def canonical_texts(fields: Sequence[KeyField], columns: Sequence[KeyColumn]) -> list[str]:
+def canonical_texts(fields: Sequence[KeyField], columns: Sequence[KeyColumn], within: str = "") -> list[str]:
     """Return one text per row; equal texts exactly where all fields are equal.
 
     `columns` has one column per field, in the fields' order: integers or their decimal text for an integer
     field (3, np.int32(3) and "3" are one key), text for a string field. Strings are taken as they are: not
-    trimmed, not normalised; at most MAX_KEY_BYTES in UTF-8, and not empty.
+    trimmed, not normalised; at most MAX_KEY_BYTES in UTF-8, and not empty. `within` is the part of a request
+    that the columns are of ("keys"): errors name `keys.user_id` then.
 
     Raises: InvalidRequest naming the field, for a wrong type, an integer out of range, text that is no
     decimal, an empty or too long string, columns of different lengths. Cost: for integers about 0.1 us per
     key.
     """
+    try:
+        return _texts(fields, columns)
+    except InvalidRequest:
+        if not within:
+            raise
+    return _texts([KeyField(f"{within}.{field.name}", field.dtype) for field in fields], columns)
+
+
+def _texts(fields: Sequence[KeyField], columns: Sequence[KeyColumn]) -> list[str]:
     if len(columns) != len(fields):
         names = ", ".join(field.name for field in fields)
         raise InvalidRequest(f"{len(columns)} key columns are given; the key is {names}")

@@ -109,7 +109,7 @@ def _candidates(pipeline: CompiledPipeline, columns: Sequence[pb.Column]) -> Req
             raise InvalidRequest(f"candidates: pipeline {pipeline.name} {why}", field="candidates")
         return None
     keys = key_columns(columns, declared.key, "candidates", MAX_CANDIDATES)
-    texts = canonical_texts(declared.key, list(keys.values()))
+    texts = canonical_texts(declared.key, list(keys.values()), "candidates")
     columns_of_one_type = {
         field.name: np.asarray(keys[field.name], field.dtype.scalar.numpy) for field in declared.key
     }

@@ -57,7 +57,7 @@ class EntityDeletions:
         Raises: InvalidRequest naming `keys` for no row; NotFound, Unavailable, DeadlineExceeded.
         Cost: a round trip per view, one per chunk of rows in each, and one besides.
         """
-        texts = canonical_texts(release.entity_key(entity), list(keys.values()))
+        texts = canonical_texts(release.entity_key(entity), list(keys.values()), "keys")
         if not texts:
             raise InvalidRequest(f"keys: give 1 to {MAX_ROWS} rows, not 0", field="keys")
         readers = [reader for reader in release.readers.values() if reader.view.entity == entity]

@@ -85,7 +85,7 @@ class FeatureReads:
         Raises: InvalidRequest naming `keys` for more than MAX_VALUES. Cost: one round trip.
         """
         _check_size(plan, keys)
-        texts = canonical_texts(plan.key, list(keys.values()))
+        texts = canonical_texts(plan.key, list(keys.values()), "keys")
         return await self._blocks(plan.readers, texts, deadline)
 
     async def _blocks(

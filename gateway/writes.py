@@ -54,7 +54,7 @@ class FeatureWrites:
             raise NotUsable(
                 f"view {view.name} is published by {view.publish}; only an upsert view is written in place"
             )
-        texts = canonical_texts(view.key, list(keys.values()))
+        texts = canonical_texts(view.key, list(keys.values()), "keys")
         columns = _columns(reader, features, statuses, len(texts))
         now_us = self._clock.now_us()
         times_us = _event_times(event_times, len(texts), now_us)

@@ -182,7 +182,7 @@ def test_any_grpc_client_deletes(stub: features_pb2_grpc.FeatureServiceStub) -> 
                 )
             ],
             grpc.StatusCode.INVALID_ARGUMENT,
-            "item_id",
+            "keys.item_id",
             "must be an integer",
         ),
     ],

@@ -86,7 +86,7 @@ def test_a_prediction_sees_what_was_written(client: forebay.Client) -> None:
         (["price"], {"item_id": [1]}, forebay.InvalidRequest, "view.feature"),
         ([], {"item_id": [1]}, forebay.InvalidRequest, "features"),
         (["item_profile.price"], {"user_id": [1]}, forebay.InvalidRequest, "item_id"),
-        (["item_profile.price"], {"item_id": [1.5]}, forebay.InvalidRequest, "item_id"),
+        (["item_profile.price"], {"item_id": [1.5]}, forebay.InvalidRequest, r"field keys\.item_id"),
         (["item_profile.price"], {"item_id": ["x"]}, forebay.InvalidRequest, "item_id"),
         (["item_profile.price", "user_profile.age"], {"item_id": [1]}, forebay.InvalidRequest, "keys"),
         (["item_profile.price"], {"item_id": list(range(10_001))}, forebay.InvalidRequest, "10000"),

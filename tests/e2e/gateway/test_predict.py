@@ -202,7 +202,12 @@ def test_a_missing_query_vector_is_refused_naming_the_view(client: forebay.Clien
         ("risk_of_user", {"user_id": 1, "amount": 1.0, "top": 3}, forebay.InvalidRequest, "top"),
         ("rate_items", {"user_id": 1}, forebay.InvalidRequest, "item_id"),
         ("rate_items", {"user_id": 1, "candidates": {"id": [1]}}, forebay.InvalidRequest, "item_id"),
-        ("rate_items", {"user_id": 1, "candidates": {"item_id": ["x"]}}, forebay.InvalidRequest, "item_id"),
+        (
+            "rate_items",
+            {"user_id": 1, "candidates": {"item_id": ["x"]}},
+            forebay.InvalidRequest,
+            "field candidates.item_id",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_naming_the_field(

@@ -181,8 +181,8 @@ async def test_a_tombstone_stays_when_the_view_was_swapped_once(application: Com
     ("user_ids", "entity", "error", "field"),
     [
         ((), "user", InvalidRequest, "keys"),
-        (("x",), "user", InvalidRequest, "user_id"),
-        ((2**63,), "user", InvalidRequest, "user_id"),
+        (("x",), "user", InvalidRequest, "keys.user_id"),
+        ((2**63,), "user", InvalidRequest, "keys.user_id"),
         ((1,), "item", NotFound, "entity"),
     ],
 )
