@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 from typing import Any
 
-from forebay.errors import Corrupt, NotFound, NotUsable
+from forebay.errors import Corrupt, NotFound, NotUsable, Overloaded
 
 from gateway.submissions.keys import GROUP, Keys
 from gateway.submissions.messages import request_of
@@ -105,7 +105,8 @@ class Inspection:
     async def requeue(self, letter: str) -> int:
         """Put a dead letter back into the queue; return 1, or 0 where somebody else just did.
 
-        Raises: NotFound; NotUsable where the letter can't be read.
+        Raises: NotFound; NotUsable where the letter can't be read; Overloaded while the queue is full: the
+        letter stays.
         """
         try:
             entries = await self._connection.execute("XRANGE", self._keys.dead, letter, letter)
@@ -124,9 +125,21 @@ class Inspection:
         first = self._keys.first(submission.key_hash) if submission.key_hash else record
         pending_ms = milliseconds(self._settings.pending_s + self._settings.keep_s)
         keys = [self._keys.dead, self._keys.work, record, first]
-        return int(
-            await run_script(self._connection, REQUEUE, keys, [letter, pending_ms, *submission.fields()])
+        most = self._settings.max_backlog
+        requeued = int(
+            await run_script(
+                self._connection,
+                REQUEUE,
+                keys,
+                [letter, pending_ms, most, submission.prediction_id, *submission.fields()],
+            )
         )
+        if requeued < 0:
+            raise Overloaded(
+                f"{most} submitted predictions wait to be made, the most there may be: "
+                f"dead letter {letter} stays"
+            )
+        return requeued
 
 
 def _worker(facts: list[Any]) -> WorkerStatus:

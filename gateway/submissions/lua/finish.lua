@@ -10,7 +10,13 @@ if state == 'PENDING' then
   outcome = 'FIRST'
   redis.call('HSET', KEYS[1], 'state', ARGV[4], 'body', ARGV[5])
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
-  redis.call('PEXPIRE', KEYS[5], ARGV[6])
+  -- A key whose prediction was forgotten may stand for another one by now, which keeps its own time.
+  if KEYS[5] ~= KEYS[1] then
+    local first = redis.call('GET', KEYS[5])
+    if first and string.sub(first, -#ARGV[3]) == ARGV[3] then
+      redis.call('PEXPIRE', KEYS[5], ARGV[6])
+    end
+  end
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], '*', 'id', ARGV[3])
 elseif state then
   outcome = 'LATER'

@@ -7,7 +7,8 @@ import pytest
 from forebay.deadline import NEVER, Deadline
 from forebay.errors import InvalidRequest, Overloaded
 
-from gateway.submissions.submission import Outcome, State, Submission
+from gateway.submissions.keys import Keys, hash_of
+from gateway.submissions.submission import Ended, Outcome, State, Submission
 from runtime.redis_connection import RedisConnection
 from runtime.submission_settings import SubmissionSettings
 from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test, until
@@ -100,6 +101,37 @@ async def test_a_result_and_its_key_expire_together(small: QueueUnderTest) -> No
         await until_gone(small, first)
         again = await small.queue.submit(b"another", release=1, idempotency_key="k")
     assert again != first
+
+
+async def test_a_key_that_was_used_again_keeps_its_own_time(submissions: QueueUnderTest) -> None:
+    keys = Keys("tiny")
+    first = await submissions.queue.submit(b"1", release=1, idempotency_key="k")
+    await submissions.connection.execute("UNLINK", keys.first(hash_of("k")))  # as if it had expired
+    again = await submissions.queue.submit(b"2", release=1, idempotency_key="k")
+    await submissions.work_queue().join()
+    [delivery, _] = await submissions.work_queue().take(2, 0.0)
+    assert delivery.submission is not None
+    assert delivery.submission.prediction_id == first
+    before_ms = await submissions.connection.execute("PTTL", keys.first(hash_of("k")))
+    await submissions.connection.execute("PEXPIRE", keys.first(hash_of("k")), before_ms * 2)
+    await submissions.work_queue().finish(Ended(delivery, State.FAILED, b"", dead="broken"))
+    assert await submissions.connection.execute("PTTL", keys.first(hash_of("k"))) > before_ms
+    [letter] = await submissions.inspection.dead_letters(1)
+    assert await submissions.inspection.requeue(letter.id) == 1
+    assert await submissions.connection.execute("PTTL", keys.first(hash_of("k"))) > before_ms
+    assert await submissions.queue.submit(b"2", release=1, idempotency_key="k") == again
+
+
+async def test_a_dead_letter_stays_while_the_queue_is_full(small: QueueUnderTest) -> None:
+    await small.submit(b"1")
+    await small.work_queue().join()
+    [delivery] = await small.work_queue().take(1, 0.0)
+    await small.work_queue().finish(Ended(delivery, State.FAILED, b"", dead="broken"))
+    await small.submit(b"2", b"3")
+    [letter] = await small.inspection.dead_letters(10)
+    with pytest.raises(Overloaded, match=f"the most there may be: dead letter {letter.id} stays"):
+        await small.inspection.requeue(letter.id)
+    assert await small.inspection.dead_letters(10) == [letter]
 
 
 async def test_a_prediction_that_waited_too_long_ends_as_failed(small: QueueUnderTest) -> None:
