@@ -36,6 +36,7 @@ class LiveRelease:
         self._poll_s = poll_s
         self._current: CompiledRelease | None = None
         self._release: Release | None = None
+        self._named: tuple[Plan, Release] | None = None
         self._refused: Release | None = None
         self._attempts = 0
         self._polls_off = 0
@@ -131,11 +132,13 @@ class LiveRelease:
         for name, reason in compiled.uncovered.items():
             logger.warning("release %d: pipeline %s: %s", release.number, name, reason)
         logger.info("release %d (plan %d) is in service", release.number, release.plan)
-        previous, self._release, self._current = self._release, release, compiled
+        named = plan, release
+        previous, self._named = self._named, named
+        self._release, self._current = release, compiled
         self._refused = None
         self.pending_error = ""
         self._shelves = {root: one for root, one in self._shelves.items() if one is shelf}
-        shelf.keep_only(release, *([] if previous is None else [previous]))
+        shelf.keep_only(named, *([] if previous is None else [previous]))
         return True
 
     def _lost(self, compiled: CompiledRelease) -> str:

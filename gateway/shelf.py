@@ -8,6 +8,7 @@ from ann_index.snapshot import Snapshot, index_directory, load_snapshot
 from model_server.repository import ModelRepository
 from model_server.runner import ModelRunner
 from registry.definitions import Model
+from registry.plan import Plan
 from registry.release import Release
 from runtime.engine_settings import AnnIndexSettings, OnnxSettings
 
@@ -48,9 +49,14 @@ class Shelf:
             found = self._runners[key] = repository.load(name, int(version))
         return found
 
-    def keep_only(self, *releases: Release) -> None:
-        """Forget what none of the releases names; requests under way still hold theirs."""
-        indexes = {(name, index.version) for release in releases for name, index in release.indexes.items()}
-        models = {(name, model.champion) for release in releases for name, model in release.models.items()}
+    def keep_only(self, *named: tuple[Plan, Release]) -> None:
+        """Forget what no release, each with its plan, names; requests under way still hold theirs."""
+        indexes = {(name, index.version) for _, release in named for name, index in release.indexes.items()}
+        models = {
+            (name, model.champion, plan.application.models[name].repository)
+            for plan, release in named
+            for name, model in release.models.items()
+            if name in plan.application.models
+        }
         self._snapshots = {key: value for key, value in self._snapshots.items() if key in indexes}
-        self._runners = {key: value for key, value in self._runners.items() if key[:2] in models}
+        self._runners = {key: value for key, value in self._runners.items() if key in models}

@@ -13,7 +13,7 @@ from gateway.live import LiveRelease
 from gateway.plan import CompiledRelease
 from gateway.shelf import Shelf
 from registry.application_file import parse_application
-from registry.definitions import Model
+from registry.definitions import Application, Model
 from registry.evolution import next_ids
 from registry.plan import NO_IDS, Plan
 from registry.registry import Registry
@@ -153,7 +153,16 @@ def test_a_model_is_loaded_again_from_another_repository(tmp_path: Path) -> None
     first, second = (held.runner("plain", model, "1") for model in models)
     assert first is not second
     assert held.runner("plain", models[0], "1") is first
-    held.keep_only(Release(1, "shop", 1).with_model("plain", "1"))
+    plans = [
+        Plan(number, "shop", Application(app="shop", models={"plain": model}), "/", NO_IDS)
+        for number, model in enumerate(models, 1)
+    ]
+    release = Release(1, "shop", 1).with_model("plain", "1")
+    held.keep_only((plans[0], release), (plans[1], release))
+    assert held.runner("plain", models[0], "1") is first
     assert held.runner("plain", models[1], "1") is second
-    held.keep_only(Release(2, "shop", 1))
+    held.keep_only((plans[0], release))
+    assert held.runner("plain", models[0], "1") is first
     assert held.runner("plain", models[1], "1") is not second
+    held.keep_only((plans[0], Release(2, "shop", 1)))
+    assert held.runner("plain", models[0], "1") is not first
