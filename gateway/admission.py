@@ -5,7 +5,7 @@ refusals errors; the limits themselves are in `runtime/limiter.py`, `runtime/quo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from types import TracebackType
@@ -131,6 +131,14 @@ class Admission:
                 limit="pipeline",
             )
         return Turn(limiter, permit, member, self._clock)
+
+    def keep_only(self, pipelines: Collection[str]) -> None:
+        """Forget the limiters of other pipelines, but for those with requests under way."""
+        self._limiters = {
+            name: limiter
+            for name, limiter in self._limiters.items()
+            if name in pipelines or limiter.in_flight
+        }
 
     def read(self, criticality: Criticality) -> Place:
         """Return a place among the reads of features, for a `with` block. Raises: Overloaded."""

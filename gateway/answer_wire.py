@@ -11,6 +11,9 @@ from gateway.convert import fill_column
 from gateway.kept_answer import CacheOutcome, KeptAnswer
 from runtime.stages import StageTiming, since_us
 
+_MOST_FORMS = 256
+"""Of pipelines, those that releases had before included; past that all are made anew."""
+
 
 class AnswerWriter:
     """Writes answers onto the wire, one after another. Not for several threads at once."""
@@ -36,6 +39,8 @@ class AnswerWriter:
         pipeline = member.pipeline
         form = self._forms.get(pipeline.name)
         if form is None or form.inputs is not pipeline.inputs:
+            if len(self._forms) >= _MOST_FORMS:
+                self._forms.clear()
             form = self._forms[pipeline.name] = AnswerForm(answer)
         form.fill(answer)
         form.sign(member, CacheOutcome.OFF, 0)

@@ -99,6 +99,7 @@ async def serve(
                 recall.adopt(0)
             number = release.number
             recall.adopt(number)
+            predictor.keep_only(release)
             await gateway.set_serving()
             await admin.set_serving()
             if not announced:

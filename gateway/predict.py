@@ -15,7 +15,7 @@ from feature_store.store import OnlineStore
 from gateway.admission import Admission
 from gateway.admit import PredictRequest, admit
 from gateway.batch import Answer, Batch, Member, Recalled, result_of
-from gateway.plan import CompiledPipeline
+from gateway.plan import CompiledPipeline, CompiledRelease
 from gateway.precomputed.precomputed import Precomputed
 from gateway.recall import GaveUpWaiting, Recall
 from gateway.steps.assemble import assemble
@@ -60,7 +60,7 @@ class Predictor:
         self._precomputed = precomputed or Precomputed(store, clock)
         self.recall = recall or Recall(clock, RecallSettings())
         self._stand_in = StandIn(self._precomputed, self.recall.kept)
-        gates = Gates()
+        gates = self._gates = Gates()
         self._runner = StepRunner(clock, self._deliver)
         self._hydrate = hydrate_step(store, clock, gates.of_store)
         self._retrieve = retrieve_step(offload, gates.of_retrieval)
@@ -90,6 +90,16 @@ class Predictor:
     async def run(self, members: Sequence[Member]) -> list[Answer | Recalled | Error]:
         """Return each one's answer, or why it has none: requests for one pipeline, in one batch, now."""
         return await self._run(members)
+
+    def keep_only(self, release: CompiledRelease) -> None:
+        """Forget what was learnt of pipelines and models that the release doesn't have, but for pipelines
+        with requests under way: those are forgotten with a later release."""
+        names = release.pipelines
+        self._batchers = {
+            name: batcher for name, batcher in self._batchers.items() if name in names or not batcher.is_idle
+        }
+        self.admission.keep_only(names)
+        self._gates.keep_only(names, {one.predict.runner.name for one in names.values()})
 
     async def aclose(self) -> None:
         """Let the requests under way end; refuse new ones."""

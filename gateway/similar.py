@@ -63,7 +63,10 @@ class SimilaritySearch:
         else:
             position = _position(key, index, snapshot)
             query, exclude = snapshot.index.vectors(position), [position]
-        estimate = self._estimates.setdefault(index, Estimate())
+        estimate = self._estimates.get(index)
+        if estimate is None:
+            self._estimates = {name: one for name, one in self._estimates.items() if name in release.indexes}
+            estimate = self._estimates[index] = Estimate()
         found = await self._offload.run(
             estimate, 1, deadline, lambda: snapshot.index.search(query, k, exclude)
         )

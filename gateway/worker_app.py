@@ -58,6 +58,7 @@ async def work(
         loaded = asyncio.Event()
 
         async def in_service(release: CompiledRelease) -> None:
+            backend.predictor.keep_only(release)
             if not loaded.is_set():
                 loaded.set()
                 freeze_garbage()

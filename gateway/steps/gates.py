@@ -3,6 +3,8 @@ outlive releases, so that what was learnt of a dependency isn't lost when someth
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from gateway.batch import Batch
 from runtime.gate import Gate
 
@@ -29,3 +31,8 @@ class Gates:
         """Return the gate of the pipeline's model."""
         name = batch.pipeline.predict.runner.name
         return self._models.get(name) or self._models.setdefault(name, Gate(is_local=True))
+
+    def keep_only(self, pipelines: Collection[str], models: Collection[str]) -> None:
+        """Forget the gates of other pipelines' retrievals, and of other models."""
+        self._retrievals = {name: gate for name, gate in self._retrievals.items() if name in pipelines}
+        self._models = {name: gate for name, gate in self._models.items() if name in models}

@@ -73,9 +73,7 @@ class StepRunner:
         try:
             await self.go_on(batch, steps, parted)
         finally:
-            # A task may part members off in its turn: then the list grows while it is gone through.
-            for task in parted:
-                await asyncio.wait([task])
+            await _ended(parted)
 
     async def go_on(self, batch: Batch, steps: Sequence[Step], parted: list[asyncio.Task[None]]) -> None:
         """Take a batch through these steps; members that leave it go on in tasks that `parted` collects."""
@@ -301,6 +299,19 @@ class _Attempt:
 
     def _refusal(self, reason: str, given_s: float) -> Error:
         return _refusal(self._step.name, self._gate, self._size, reason, self._start_s, given_s)
+
+
+async def _ended(parted: list[asyncio.Task[None]]) -> None:
+    """Return when the tasks have ended: by themselves, or at once where this is cancelled."""
+    try:
+        # A task may part members off in its turn: then the list grows while it is gone through.
+        for task in parted:
+            await asyncio.wait([task])
+    except asyncio.CancelledError:
+        for task in parted:
+            task.cancel()
+        await asyncio.gather(*parted, return_exceptions=True)
+        raise
 
 
 def _stamp(batch: Batch, name: str, start_s: float, end_s: float, given_s: float) -> None:

@@ -93,6 +93,11 @@ class Batcher(Generic[Item, Result]):
         self._sweep_s = inf
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits and nothing runs."""
+        return not (self._workers or self._starting or self._schedule.waiting_count)
+
     async def submit(
         self,
         item: Item,

@@ -3,14 +3,16 @@ while everybody waits."""
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from forebay.errors import Error, Overloaded, Unavailable
 
-from gateway.batch import Answer, Recalled
+from gateway.batch import Answer, Batch, Recalled
+from gateway.steps.step import Step, StepRunner
 from runtime.clock import ManualClock
 from tests.support import manual_loop
 from tests.support.degrading_application import DegradingApplication, degrading_application, told
@@ -280,5 +282,43 @@ def test_nothing_leaks_and_nobody_is_late_when_half_of_the_calls_are_cancelled(m
             else:
                 assert isinstance(answer, Answer), answer
         assert waited_in_vain < 20
+
+    play(application, program())
+
+
+async def test_parted_members_end_with_their_batch_when_it_is_cancelled_twice() -> None:
+    class Parting(StepRunner):
+        async def go_on(self, batch: Batch, steps: Sequence[Step], parted: list[asyncio.Task[None]]) -> None:
+            parted.append(asyncio.create_task(asyncio.sleep(3600)))
+            self.left = parted
+
+    runner = Parting(ManualClock(), lambda members: None)
+    running = asyncio.create_task(runner.run(cast(Batch, None), []))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        running.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(running, return_exceptions=True)
+    assert [task.cancelled() for task in (running, *runner.left)] == [True, True]
+
+
+def test_nothing_is_kept_of_pipelines_that_a_release_drops(make: Make) -> None:
+    application = make()
+
+    async def program() -> None:
+        predictor, release = application.predictor, application.release
+        for pipeline in ("items", "rating"):
+            await application.predict(pipeline)
+        assert set(predictor.admission.stats.pipelines) == {"items", "rating"}
+        left = replace(release, pipelines={"items": release.pipelines["items"]})
+        application.store.delay_s = 0.1
+        under_way = asyncio.create_task(application.predict("rating"))
+        await asyncio.sleep(0.01)
+        predictor.keep_only(left)
+        assert set(predictor.admission.stats.pipelines) == {"items", "rating"}, "it has a request under way"
+        assert isinstance(await under_way, Answer)
+        predictor.keep_only(left)
+        assert set(predictor.admission.stats.pipelines) == {"items"}
+        assert isinstance(await application.predict("rating"), Answer), "of a request that pins the old one"
 
     play(application, program())
