@@ -14,7 +14,8 @@ import forebay
 import numpy as np
 import pyarrow.parquet as pq
 
-from ann_index.snapshot import index_directory, list_versions, read_manifest
+from ann_index.search_plan import hnsw_effort
+from ann_index.snapshot import Manifest, index_directory, list_versions, read_manifest
 from benchmarks.bench import Bench, Load, MeasurementFailed, Target
 from benchmarks.load import write_requests
 from benchmarks.pairs import Figure, Pair, Sample, interleaved, ratio_figure
@@ -82,10 +83,22 @@ def _served(bench: Bench, candidates: int) -> Iterator[Target]:
     command = [str(PYTHON), "-m", "benchmarks.peers.handwritten.service", "--socket", str(store.socket)]
     command += ["--index", str(version / "index.faiss"), "--keys", str(data / "keys.npy")]
     command += ["--model", str(application.model), "--candidates", str(candidates)]
-    if manifest.effort is not None:
-        command += ["--effort", str(manifest.effort)]
+    command += ["--effort", str(_effort(manifest, candidates))]
     with Server(command, ROOT, bench.work / "handwritten.log") as server:
         yield Target(server.line.split()[1], (server.pid, store.pid))
+
+
+def _effort(manifest: Manifest, candidates: int) -> int:
+    """Return how hard the gateway searches for so many candidates, 0 for a scan: a search that looks less
+    hard finds other items, in less time.
+
+    Raises: MeasurementFailed for an index of lists, which the service isn't made for.
+    """
+    if manifest.factory.startswith("IVF"):
+        raise MeasurementFailed(f"the hand-written service searches no {manifest.factory}")
+    if manifest.factory == "Flat":
+        return 0
+    return hnsw_effort(manifest.effort, candidates, 0, manifest.count) or 0
 
 
 def _filled(bench: Bench) -> tuple[TemporaryStore, Path]:

@@ -47,9 +47,8 @@ class Ranker:
     def __init__(self, options: argparse.Namespace) -> None:
         self._store: Redis = Redis(unix_socket_path=str(options.socket))
         faiss.omp_set_num_threads(1)
-        self._index = faiss.read_index(str(options.index))
-        if options.effort:
-            faiss.ParameterSpace().set_index_parameter(self._index, "efSearch", options.effort)
+        self._whole = faiss.read_index(str(options.index))  # owns what is searched
+        self._index = _searched(self._whole, options.effort)
         self._keys = np.load(options.keys)  # (items,) int64, in the index's order
         self._candidates = options.candidates
         session_options = onnxruntime.SessionOptions()
@@ -93,6 +92,15 @@ class Ranker:
         return {"items": found[order], "scores": scores[order, 0]}
 
 
+def _searched(index: Any, effort: int) -> Any:
+    """Return the index set to this effort; without one, what scans every row of it."""
+    index = faiss.downcast_index(index)
+    if effort:
+        index.hnsw.efSearch = effort
+        return index
+    return index if isinstance(index, faiss.IndexFlat) else faiss.downcast_index(index.storage)
+
+
 def _values(rows: Sequence[bytes | str | None], width: int, oldest_us: int) -> NDArray[np.float32]:
     """Return (rows, width) float32, NaN where a row is missing or stale."""
     missing = [float("nan")] * width
@@ -118,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="of the store")
     parser.add_argument("--index", type=Path, required=True, help="index.faiss")
-    parser.add_argument("--effort", type=int, default=0, help="efSearch, where the index is a graph")
+    parser.add_argument("--effort", type=int, default=0, help="efSearch; 0: scan every row")
     parser.add_argument("--keys", type=Path, required=True, help=".npy: the items in the index's order")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--candidates", type=int, required=True)
