@@ -31,10 +31,19 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk")])} | dict(settings or {})
 
 
-def run(command: Sequence[str], cwd: Path) -> str:
-    """Run a command to its end; return its standard output. Raises: CommandFailed."""
+def run(command: Sequence[str], cwd: Path, settings: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end; return its standard output. `settings` are variables of its environment.
+
+    Raises: CommandFailed.
+    """
     ended = subprocess.run(
-        command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=_COMMAND_S, check=False
+        command,
+        cwd=cwd,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_S,
+        check=False,
     )
     if ended.returncode:
         raise CommandFailed(f"{_name(command)} exits {ended.returncode}: {_last_lines(ended.stderr)}")
