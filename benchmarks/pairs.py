@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -74,12 +74,30 @@ def median_us(work: Callable[[], object], seconds: float) -> float:
     return statistics.median(_timed(work, seconds)) * 1e6
 
 
+async def median_us_async(work: Callable[[], Awaitable[object]], seconds: float) -> float:
+    """Return what `median_us` does, of something that is awaited."""
+    await _timed_async(work, seconds / 10)
+    return statistics.median(await _timed_async(work, seconds)) * 1e6
+
+
 def _timed(work: Callable[[], object], seconds: float) -> list[float]:
     taken_s: list[float] = []
     end_s = time.perf_counter() + seconds
     start_s = time.perf_counter()
     while start_s < end_s:
         work()
+        now_s = time.perf_counter()
+        taken_s.append(now_s - start_s)
+        start_s = now_s
+    return taken_s
+
+
+async def _timed_async(work: Callable[[], Awaitable[object]], seconds: float) -> list[float]:
+    taken_s: list[float] = []
+    end_s = time.perf_counter() + seconds
+    start_s = time.perf_counter()
+    while start_s < end_s:
+        await work()
         now_s = time.perf_counter()
         taken_s.append(now_s - start_s)
         start_s = now_s

@@ -9,6 +9,7 @@ from functools import partial
 
 from benchmarks import overload_rows, peer_rows, store_pause
 from benchmarks.bench import Bench
+from benchmarks.get_rows import get_vs_floor
 from benchmarks.memory_row import bytes_per_entity
 from benchmarks.overload_rows import admitted_p99, critical_served, goodput, late_ratio
 from benchmarks.pairs import Figure
@@ -52,6 +53,8 @@ ROWS = (
     Row("read_10x60_p50_vs_floor", partial(read_p50, entities=10)),
     Row("read_100x60_p50_vs_floor", partial(read_p50, entities=100), at_most=1.6),
     Row("read_500x60_p50_vs_floor", partial(read_p50, entities=500)),
+    Row("get_100x50_vs_floor", partial(get_vs_floor, entities=100, columns=50), at_most=1.5),
+    Row("get_500x250_vs_floor", partial(get_vs_floor, entities=500, columns=250), at_most=1.3),
     Row("bytes_per_entity", bytes_per_entity, at_most=450),
     Row("refresh_rate_vs_pipeline", refresh_rate, at_least=0.6),
     Row("goodput_2x", partial(goodput, factor=2.0), at_least=0.9),
