@@ -55,7 +55,8 @@ class FeatureView:
     """A view as it is stored and read.
 
     `schema` is what is written, `older` are the schemas whose rows may still be there, oldest first.
-    `max_age_us` None: nothing gets stale.
+    `max_age_us` None: nothing gets stale. `near_cache_us`: how long ago a row may have been read that a
+    server gives out again; 0 for not at all.
     """
 
     name: str
@@ -67,6 +68,7 @@ class FeatureView:
     older: tuple[RowSchema, ...] = ()
     max_age_us: int | None = None
     publish: Literal["swap", "upsert"] = "swap"
+    near_cache_us: int = 0
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -101,6 +103,7 @@ def feature_view(plan: Plan, name: str) -> FeatureView:
         older=tuple(older),
         max_age_us=view.max_age_us,
         publish=view.publish,
+        near_cache_us=view.near_cache_us or 0,
     )
 
 

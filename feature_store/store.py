@@ -6,11 +6,15 @@ and read rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from forebay.deadline import NEVER, Deadline
 from numpy.typing import NDArray
+
+UNREAD: Final = bytes(bytearray(b"unread"))
+"""Stands in the place of a row that couldn't be read although others could. It is no row: it is too short for
+a header, and decodes as Status.ERROR. To be told from what was read by identity alone."""
 
 
 class OnlineStore(Protocol):
@@ -31,7 +35,8 @@ class OnlineStore(Protocol):
     """
 
     async def get_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> list[bytes | None]:
-        """Return the row of each key, None where there is none.
+        """Return the row of each key, None where there is none, UNREAD where that can't be told although it
+        can for others: a part of the store is out of reach. Raises only where nothing could be read.
 
         Cost: one round trip (one per node of a cluster) whatever the number of keys, within the store's
         chunk.

@@ -42,6 +42,7 @@ class ViewReader:
         self.view = view
         self.features = {feature.name: feature for feature in view.schema.features}
         self.generation = generation
+        self.near_cache_s = view.near_cache_us / 1e6
         self.as_of_us = as_of_us if view.publish == "swap" else None
         self._keys = None if generation is None else RowKeys(view.entity_id, view.view_id, generation)
         layout = self._layout = RowLayout(view.schema)

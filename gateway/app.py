@@ -85,7 +85,9 @@ async def serve(
         gateway.add(FEATURES, _features(settings, backend, clock, admission))
         gateway.add(SIMILARITY, SimilarityServicer(live, SimilaritySearch(backend.offload), admission))
         admin = RpcServer(settings.server.admin, settings.server, clock, RecentRequests(1))
-        admin.add(ADMIN, AdminServicer(live, predictor, recent, settings.app, clock.now_us()))
+        admin.add(
+            ADMIN, AdminServicer(live, predictor, recent, settings.app, clock.now_us(), backend.store.stats)
+        )
         stack.push_async_callback(gateway.aclose)
         stack.push_async_callback(admin.aclose)
         addresses = Addresses(await gateway.start(), await admin.start())

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_store.cached_store import CachedStore
 from feature_store.redis_store import RedisStore
-from feature_store.store import OnlineStore
 from gateway.admission import Admission
 from gateway.live import LiveRelease
 from gateway.precomputed.precomputed import Precomputed
@@ -29,7 +29,7 @@ class Backend:
 
     connection: RedisConnection
     registry: Registry
-    store: OnlineStore
+    store: CachedStore
     offload: Offload
     live: LiveRelease
     predictor: Predictor
@@ -51,7 +51,8 @@ def open_backend(
         clock, threads=settings.gateway.offload_threads, inline_below_s=settings.gateway.inline_below_s
     )
     stack.callback(offload.close)
-    store = RedisStore(connection, settings.feature_store)
+    store = CachedStore(RedisStore(connection, settings.feature_store), settings.feature_store, clock)
+    stack.push_async_callback(store.aclose)
     predictor = Predictor(
         store,
         offload,

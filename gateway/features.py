@@ -14,6 +14,7 @@ from feature_store.codec import RowBlock, ViewReader
 from feature_store.keys import canonical_texts
 from feature_store.store import OnlineStore
 from feature_store.types import KeyField
+from feature_store.view_rows import ViewRows
 from gateway.plan import CompiledRelease
 from registry.dtypes import Scalar
 from runtime.clock import Clock
@@ -58,7 +59,7 @@ class FeatureReads:
     """Reads features by reference, all views in one round trip."""
 
     def __init__(self, store: OnlineStore, clock: Clock) -> None:
-        self._store = store
+        self._rows = ViewRows(store)
         self._clock = clock
         self._planned: Mapping[str, ViewReader] | None = None
         self._plans: dict[tuple[str, ...], ReadPlan] = {}
@@ -91,19 +92,12 @@ class FeatureReads:
     async def _blocks(
         self, readers: Mapping[str, ViewReader], texts: Sequence[str], deadline: Deadline
     ) -> dict[str, RowBlock]:
-        wanted = [reader for reader in readers.values() if reader.published]
-        row_keys = [key for reader in wanted for key in reader.row_keys(texts)]
-        rows = await self._store.get_many(row_keys, deadline) if row_keys else []
+        rows = await self._rows.read(list(readers.values()), [texts] * len(readers), deadline)
         now_us = self._clock.now_us()
-        blocks: dict[str, RowBlock] = {}
-        for number, reader in enumerate(wanted):
-            blocks[reader.view.name] = reader.decode(
-                rows[number * len(texts) : (number + 1) * len(texts)], now_us
-            )
-        for name, reader in readers.items():
-            if name not in blocks:
-                blocks[name] = reader.decode([None] * len(texts), now_us)
-        return blocks
+        return {
+            name: reader.decode(of_view, now_us)
+            for (name, reader), of_view in zip(readers.items(), rows, strict=True)
+        }
 
 
 def _planned(release: CompiledRelease, references: tuple[str, ...]) -> ReadPlan:

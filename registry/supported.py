@@ -1,4 +1,4 @@
-"""What an application file may say and this version doesn't do: refused, or noted as without effect for now.
+"""What an application file may say and this version doesn't do, and what is refused for it.
 Serving one of these starts with removing its lines here."""
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from registry.scope import Scope
 
 
 def check_supported(scope: Scope) -> None:
-    """Report what can't be served as an error, and what isn't acted on yet as a warning."""
+    """Report what can't be served."""
     for path, what in _refused(scope):
         scope.report(path, f"{what} not supported by this version")
-    for path, what in _without_effect(scope):
-        scope.report(path, f"{what} accepted, but without effect in this version", "warning")
 
 
 def _refused(scope: Scope) -> Iterator[tuple[FilePath, str]]:
@@ -41,10 +39,3 @@ def _refused_in(pipeline: Pipeline) -> Iterator[tuple[FilePath, str]]:
         for place, step in enumerate(getattr(pipeline, stage)):
             if "/" in step.view:
                 yield (stage, str(place)), "views of another application are"
-
-
-def _without_effect(scope: Scope) -> Iterator[tuple[FilePath, str]]:
-    application = scope.application
-    for name, view in application.views.items():
-        if view.near_cache_us is not None:
-            yield ("views", name, "near_cache"), "near_cache is"

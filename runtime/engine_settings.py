@@ -14,7 +14,8 @@ ChunkRows = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class FeatureStoreSettings(Group):
-    """Bounds on one command to the online store; larger calls are cut into several.
+    """Bounds on one command to the online store, larger calls being cut into several, and on the rows that a
+    server keeps at hand.
 
     A Redis server runs one command at a time: a larger chunk is cheaper for its caller, and makes every other
     caller wait longer.
@@ -26,6 +27,20 @@ class FeatureStoreSettings(Group):
     write_chunk_rows: ChunkRows = 100
     """Rows written by one newest-wins script, which holds the server until its last row: 100 rows of 220
     bytes for about half a millisecond."""
+
+    near_cache_max_bytes: int = Field(
+        default=67_108_864,
+        ge=0,
+        description="Bytes of the rows that each process keeps at hand for views with `near_cache`, keys and "
+        "tables included; past it the oldest go, but for those in use. 0: nothing is kept.",
+    )
+    near_cache_absent_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="Seconds for which it may be kept that an entity has no row in a view with `near_cache`, "
+        "where the view's own bound isn't shorter. Higher spares reads for unknown entities, and lets a new "
+        "entity's first row wait that long.",
+    )
 
     max_lateness_s: float = Field(
         default=3600.0,

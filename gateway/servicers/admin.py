@@ -6,6 +6,7 @@ from forebay.errors import InvalidRequest
 from forebay.v1 import admin_pb2 as pb
 from forebay.v1 import prediction_pb2
 
+from feature_store.near_cache import NearCacheStats
 from gateway.admission import PipelineAdmission
 from gateway.answer_wire import stage_message
 from gateway.live import LiveRelease
@@ -28,12 +29,14 @@ class AdminServicer:
         recent: RecentRequests,
         app: str,
         started_at_us: int,
+        near: NearCacheStats,
     ) -> None:
         self._live = live
         self._predictor = predictor
         self._recent = recent
         self._app = app
         self._started_at_us = started_at_us
+        self._near = near
 
     async def ListRecentRequests(  # noqa: N802
         self, request: pb.ListRecentRequestsRequest, call: Call
@@ -56,6 +59,7 @@ class AdminServicer:
                 _admission(name, state) for name, state in self._predictor.admission.stats.pipelines.items()
             ],
             cache=_cache(self._predictor.recall.stats),
+            near_cache=_near_cache(self._near),
         )
         if self._live.loaded:
             release = self._live.current
@@ -97,6 +101,19 @@ def _cache(stats: RecallStats) -> pb.CacheCounts:
         misses=stats.misses,
         evicted=stats.evicted,
         invalidated=stats.invalidated,
+        entries=stats.entries,
+        bytes=stats.bytes,
+    )
+
+
+def _near_cache(stats: NearCacheStats) -> pb.NearCacheCounts:
+    return pb.NearCacheCounts(
+        hits=stats.hits,
+        misses=stats.misses,
+        joined=stats.joined,
+        refreshed=stats.refreshed,
+        evicted=stats.evicted,
+        dropped=stats.dropped,
         entries=stats.entries,
         bytes=stats.bytes,
     )

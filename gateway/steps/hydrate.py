@@ -4,7 +4,6 @@ and settle what is missing, stale or corrupt by each view's rule (`fallback.py`)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -13,6 +12,7 @@ from forebay.errors import Error
 from feature_store.codec import RowBlock
 from feature_store.store import OnlineStore
 from feature_store.types import Status
+from feature_store.view_rows import ViewRows
 from gateway.batch import Batch, Candidates
 from gateway.plan import HydratedView
 from gateway.steps.candidate_keys import mixed_texts
@@ -24,9 +24,10 @@ from runtime.gate import Gate
 
 def hydrate_step(store: OnlineStore, clock: Clock, gate: Callable[[Batch], Gate]) -> Step:
     """Return step 3."""
+    rows = ViewRows(store)
 
     async def work(batch: Batch, deadline: Deadline) -> None:
-        await hydrate(batch, _reader(batch, store, clock, deadline, is_spare(batch)))
+        await hydrate(batch, _reader(batch, rows, clock, deadline, is_spare(batch)))
 
     def is_spare(batch: Batch) -> bool:
         return "hydrate" in batch.pipeline.spare_steps
@@ -43,9 +44,10 @@ def hydrate_step(store: OnlineStore, clock: Clock, gate: Callable[[Batch], Gate]
 
 def hydrate_candidates_step(store: OnlineStore, clock: Clock, gate: Callable[[Batch], Gate]) -> Step:
     """Return step 5."""
+    rows = ViewRows(store)
 
     async def work(batch: Batch, deadline: Deadline) -> None:
-        await hydrate_candidates(batch, _reader(batch, store, clock, deadline, is_spare(batch)))
+        await hydrate_candidates(batch, _reader(batch, rows, clock, deadline, is_spare(batch)))
 
     def is_spare(batch: Batch) -> bool:
         return "hydrate_candidates" in batch.pipeline.spare_steps
@@ -60,21 +62,25 @@ def hydrate_candidates_step(store: OnlineStore, clock: Clock, gate: Callable[[Ba
     )
 
 
-Read = Callable[[Sequence[bytes]], Awaitable[list[bytes | None]]]
-"""Returns the rows under some keys, before the step's deadline."""
+Rows = list[bytes | None]
+Read = Callable[[Sequence[HydratedView], Sequence[Sequence[str]]], Awaitable[list[Rows]]]
+"""Returns the rows of some views under their key texts, before the step's deadline."""
 
 
-def _reader(batch: Batch, store: OnlineStore, clock: Clock, deadline: Deadline, is_spare: bool) -> Read:
+def _reader(batch: Batch, rows: ViewRows, clock: Clock, deadline: Deadline, is_spare: bool) -> Read:
     """Return how a step reads; where the batch could do without, it counts how long it waits."""
 
-    async def counted(keys: Sequence[bytes]) -> list[bytes | None]:
+    def read(views: Sequence[HydratedView], texts: Sequence[Sequence[str]]) -> Awaitable[list[Rows]]:
+        return rows.read([view.reader for view in views], texts, deadline)
+
+    async def counted(views: Sequence[HydratedView], texts: Sequence[Sequence[str]]) -> list[Rows]:
         start_s = clock.monotonic_s()
         try:
-            return await store.get_many(keys, deadline)
+            return await read(views, texts)
         finally:
             batch.waited_s += clock.monotonic_s() - start_s
 
-    return counted if is_spare else lambda keys: store.get_many(keys, deadline)
+    return counted if is_spare else read
 
 
 async def hydrate(batch: Batch, read: Read) -> None:
@@ -84,7 +90,7 @@ async def hydrate(batch: Batch, read: Read) -> None:
     """
     views = batch.pipeline.hydrate
     texts = [[member.inputs.keys[view.view.entity] for member in batch.members] for view in views]
-    _fill(batch, await _read(views, texts, read), NOT_FOUND)
+    _fill(batch, await read(views, texts), NOT_FOUND)
 
 
 async def hydrate_without(batch: Batch, reason: str, error: Error) -> None:
@@ -103,7 +109,7 @@ async def hydrate_candidates(batch: Batch, read: Read) -> None:
         candidates.texts if view.key is None else mixed_texts(batch, candidates, view.key) for view in views
     ]
     _note_texts(batch, candidates, texts)
-    _fill_candidates(batch, await _read(views, texts, read), NOT_FOUND)
+    _fill_candidates(batch, await read(views, texts), NOT_FOUND)
 
 
 def _note_texts(batch: Batch, candidates: Candidates, texts: Sequence[Sequence[str]]) -> None:
@@ -123,9 +129,6 @@ async def hydrate_candidates_without(batch: Batch, reason: str, error: Error) ->
     required one exists isn't known, so no candidate is dropped."""
     absent: list[bytes | None] = [None] * len(_candidates(batch).texts)
     _fill_candidates(batch, [absent] * len(batch.pipeline.hydrate_candidates), reason)
-
-
-Rows = list[bytes | None]
 
 
 def _candidates(batch: Batch) -> Candidates:
@@ -153,20 +156,6 @@ def _fill_candidates(batch: Batch, read: Sequence[Rows], missing: str) -> None:
         batch.candidate_blocks[view.name] = settle(
             batch, "hydrate_candidates", view, rows, block, whose, kept, missing=missing
         )
-
-
-async def _read(views: Sequence[HydratedView], texts: Sequence[Sequence[str]], read: Read) -> list[Rows]:
-    """Return each view's rows. Cost: one round trip; none for views that were never refreshed."""
-    keys = [view.reader.row_keys(of_view) for view, of_view in zip(views, texts, strict=True)]
-    every_key = list(chain.from_iterable(keys))
-    found = await read(every_key) if every_key else []
-    rows: list[Rows] = []
-    start = 0
-    for own, of_view in zip(keys, texts, strict=True):
-        stop = start + len(own)
-        rows.append(found[start:stop] if own else [None] * len(of_view))
-        start = stop
-    return rows
 
 
 def _drop_missing(batch: Batch, candidates: Candidates, view: HydratedView, block: RowBlock) -> None:

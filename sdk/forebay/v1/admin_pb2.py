@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forebay.v1 import prediction_pb2 as forebay_dot_v1_dot_prediction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66orebay/v1/admin.proto\x12\nforebay.v1\x1a\x1b\x66orebay/v1/prediction.proto\"6\n\x19ListRecentRequestsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\"I\n\x1aListRecentRequestsResponse\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.forebay.v1.RecentRequest\"\xda\x01\n\rRecentRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x15\n\rstarted_at_us\x18\x04 \x01(\x03\x12\x13\n\x0b\x64uration_us\x18\x05 \x01(\x03\x12\x10\n\x08given_us\x18\x06 \x01(\x03\x12-\n\x0c\x64\x65gradations\x18\x07 \x03(\x0b\x32\x17.forebay.v1.Degradation\x12*\n\nprovenance\x18\x08 \x01(\x0b\x32\x16.forebay.v1.Provenance\"\x17\n\x15\x44\x65scribeServerRequest\"\xde\x02\n\x16\x44\x65scribeServerResponse\x12\x0b\n\x03\x61pp\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\x03\x12\x0f\n\x07release\x18\x03 \x01(\x03\x12\x15\n\rstarted_at_us\x18\x04 \x01(\x03\x12,\n\tpipelines\x18\x05 \x03(\x0b\x32\x19.forebay.v1.PipelineState\x12\x1d\n\x15pending_release_error\x18\x06 \x01(\t\x12&\n\x05\x63\x61lls\x18\x07 \x03(\x0b\x32\x17.forebay.v1.MethodCalls\x12\x32\n\x0c\x64\x65gradations\x18\x08 \x03(\x0b\x32\x1c.forebay.v1.DegradationCount\x12\x30\n\tadmission\x18\t \x03(\x0b\x32\x1d.forebay.v1.PipelineAdmission\x12&\n\x05\x63\x61\x63he\x18\n \x01(\x0b\x32\x17.forebay.v1.CacheCounts\"d\n\x10\x44\x65gradationCount\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x05 \x01(\x03\"j\n\x11PipelineAdmission\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x11\n\tin_flight\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x10\n\x08\x61\x64mitted\x18\x04 \x01(\x03\x12\x0f\n\x07refused\x18\x05 \x01(\x03\"\x90\x01\n\x0b\x43\x61\x63heCounts\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\r\n\x05stale\x18\x02 \x01(\x03\x12\x0e\n\x06joined\x18\x03 \x01(\x03\x12\x0e\n\x06misses\x18\x04 \x01(\x03\x12\x0f\n\x07\x65victed\x18\x05 \x01(\x03\x12\x13\n\x0binvalidated\x18\x06 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x03\x12\r\n\x05\x62ytes\x18\x08 \x01(\x03\"\x96\x01\n\x0bMethodCalls\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x38\n\tby_status\x18\x02 \x03(\x0b\x32%.forebay.v1.MethodCalls.ByStatusEntry\x12\x0c\n\x04late\x18\x03 \x01(\x03\x1a/\n\rByStatusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"P\n\rPipelineState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tuncovered\x18\x04 \x01(\t2\xcc\x01\n\x0c\x41\x64minService\x12\x63\n\x12ListRecentRequests\x12%.forebay.v1.ListRecentRequestsRequest\x1a&.forebay.v1.ListRecentRequestsResponse\x12W\n\x0e\x44\x65scribeServer\x12!.forebay.v1.DescribeServerRequest\x1a\".forebay.v1.DescribeServerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66orebay/v1/admin.proto\x12\nforebay.v1\x1a\x1b\x66orebay/v1/prediction.proto\"6\n\x19ListRecentRequestsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\"I\n\x1aListRecentRequestsResponse\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.forebay.v1.RecentRequest\"\xda\x01\n\rRecentRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x15\n\rstarted_at_us\x18\x04 \x01(\x03\x12\x13\n\x0b\x64uration_us\x18\x05 \x01(\x03\x12\x10\n\x08given_us\x18\x06 \x01(\x03\x12-\n\x0c\x64\x65gradations\x18\x07 \x03(\x0b\x32\x17.forebay.v1.Degradation\x12*\n\nprovenance\x18\x08 \x01(\x0b\x32\x16.forebay.v1.Provenance\"\x17\n\x15\x44\x65scribeServerRequest\"\x8f\x03\n\x16\x44\x65scribeServerResponse\x12\x0b\n\x03\x61pp\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\x03\x12\x0f\n\x07release\x18\x03 \x01(\x03\x12\x15\n\rstarted_at_us\x18\x04 \x01(\x03\x12,\n\tpipelines\x18\x05 \x03(\x0b\x32\x19.forebay.v1.PipelineState\x12\x1d\n\x15pending_release_error\x18\x06 \x01(\t\x12&\n\x05\x63\x61lls\x18\x07 \x03(\x0b\x32\x17.forebay.v1.MethodCalls\x12\x32\n\x0c\x64\x65gradations\x18\x08 \x03(\x0b\x32\x1c.forebay.v1.DegradationCount\x12\x30\n\tadmission\x18\t \x03(\x0b\x32\x1d.forebay.v1.PipelineAdmission\x12&\n\x05\x63\x61\x63he\x18\n \x01(\x0b\x32\x17.forebay.v1.CacheCounts\x12/\n\nnear_cache\x18\x0b \x01(\x0b\x32\x1b.forebay.v1.NearCacheCounts\"d\n\x10\x44\x65gradationCount\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x05 \x01(\x03\"j\n\x11PipelineAdmission\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x11\n\tin_flight\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x10\n\x08\x61\x64mitted\x18\x04 \x01(\x03\x12\x0f\n\x07refused\x18\x05 \x01(\x03\"\x90\x01\n\x0b\x43\x61\x63heCounts\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\r\n\x05stale\x18\x02 \x01(\x03\x12\x0e\n\x06joined\x18\x03 \x01(\x03\x12\x0e\n\x06misses\x18\x04 \x01(\x03\x12\x0f\n\x07\x65victed\x18\x05 \x01(\x03\x12\x13\n\x0binvalidated\x18\x06 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x03\x12\r\n\x05\x62ytes\x18\x08 \x01(\x03\"\x94\x01\n\x0fNearCacheCounts\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\x0e\n\x06joined\x18\x03 \x01(\x03\x12\x11\n\trefreshed\x18\x04 \x01(\x03\x12\x0f\n\x07\x65victed\x18\x05 \x01(\x03\x12\x0f\n\x07\x64ropped\x18\x06 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x03\x12\r\n\x05\x62ytes\x18\x08 \x01(\x03\"\x96\x01\n\x0bMethodCalls\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x38\n\tby_status\x18\x02 \x03(\x0b\x32%.forebay.v1.MethodCalls.ByStatusEntry\x12\x0c\n\x04late\x18\x03 \x01(\x03\x1a/\n\rByStatusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"P\n\rPipelineState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tuncovered\x18\x04 \x01(\t2\xcc\x01\n\x0c\x41\x64minService\x12\x63\n\x12ListRecentRequests\x12%.forebay.v1.ListRecentRequestsRequest\x1a&.forebay.v1.ListRecentRequestsResponse\x12W\n\x0e\x44\x65scribeServer\x12!.forebay.v1.DescribeServerRequest\x1a\".forebay.v1.DescribeServerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBESERVERREQUEST']._serialized_start=419
   _globals['_DESCRIBESERVERREQUEST']._serialized_end=442
   _globals['_DESCRIBESERVERRESPONSE']._serialized_start=445
-  _globals['_DESCRIBESERVERRESPONSE']._serialized_end=795
-  _globals['_DEGRADATIONCOUNT']._serialized_start=797
-  _globals['_DEGRADATIONCOUNT']._serialized_end=897
-  _globals['_PIPELINEADMISSION']._serialized_start=899
-  _globals['_PIPELINEADMISSION']._serialized_end=1005
-  _globals['_CACHECOUNTS']._serialized_start=1008
-  _globals['_CACHECOUNTS']._serialized_end=1152
-  _globals['_METHODCALLS']._serialized_start=1155
-  _globals['_METHODCALLS']._serialized_end=1305
-  _globals['_METHODCALLS_BYSTATUSENTRY']._serialized_start=1258
-  _globals['_METHODCALLS_BYSTATUSENTRY']._serialized_end=1305
-  _globals['_PIPELINESTATE']._serialized_start=1307
-  _globals['_PIPELINESTATE']._serialized_end=1387
-  _globals['_ADMINSERVICE']._serialized_start=1390
-  _globals['_ADMINSERVICE']._serialized_end=1594
+  _globals['_DESCRIBESERVERRESPONSE']._serialized_end=844
+  _globals['_DEGRADATIONCOUNT']._serialized_start=846
+  _globals['_DEGRADATIONCOUNT']._serialized_end=946
+  _globals['_PIPELINEADMISSION']._serialized_start=948
+  _globals['_PIPELINEADMISSION']._serialized_end=1054
+  _globals['_CACHECOUNTS']._serialized_start=1057
+  _globals['_CACHECOUNTS']._serialized_end=1201
+  _globals['_NEARCACHECOUNTS']._serialized_start=1204
+  _globals['_NEARCACHECOUNTS']._serialized_end=1352
+  _globals['_METHODCALLS']._serialized_start=1355
+  _globals['_METHODCALLS']._serialized_end=1505
+  _globals['_METHODCALLS_BYSTATUSENTRY']._serialized_start=1458
+  _globals['_METHODCALLS_BYSTATUSENTRY']._serialized_end=1505
+  _globals['_PIPELINESTATE']._serialized_start=1507
+  _globals['_PIPELINESTATE']._serialized_end=1587
+  _globals['_ADMINSERVICE']._serialized_start=1590
+  _globals['_ADMINSERVICE']._serialized_end=1794
 # @@protoc_insertion_point(module_scope)

@@ -45,7 +45,7 @@ class DescribeServerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeServerResponse(_message.Message):
-    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error", "calls", "degradations", "admission", "cache")
+    __slots__ = ("app", "plan", "release", "started_at_us", "pipelines", "pending_release_error", "calls", "degradations", "admission", "cache", "near_cache")
     APP_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class DescribeServerResponse(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
     ADMISSION_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    NEAR_CACHE_FIELD_NUMBER: _ClassVar[int]
     app: str
     plan: int
     release: int
@@ -66,7 +67,8 @@ class DescribeServerResponse(_message.Message):
     degradations: _containers.RepeatedCompositeFieldContainer[DegradationCount]
     admission: _containers.RepeatedCompositeFieldContainer[PipelineAdmission]
     cache: CacheCounts
-    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ..., calls: _Optional[_Iterable[_Union[MethodCalls, _Mapping]]] = ..., degradations: _Optional[_Iterable[_Union[DegradationCount, _Mapping]]] = ..., admission: _Optional[_Iterable[_Union[PipelineAdmission, _Mapping]]] = ..., cache: _Optional[_Union[CacheCounts, _Mapping]] = ...) -> None: ...
+    near_cache: NearCacheCounts
+    def __init__(self, app: _Optional[str] = ..., plan: _Optional[int] = ..., release: _Optional[int] = ..., started_at_us: _Optional[int] = ..., pipelines: _Optional[_Iterable[_Union[PipelineState, _Mapping]]] = ..., pending_release_error: _Optional[str] = ..., calls: _Optional[_Iterable[_Union[MethodCalls, _Mapping]]] = ..., degradations: _Optional[_Iterable[_Union[DegradationCount, _Mapping]]] = ..., admission: _Optional[_Iterable[_Union[PipelineAdmission, _Mapping]]] = ..., cache: _Optional[_Union[CacheCounts, _Mapping]] = ..., near_cache: _Optional[_Union[NearCacheCounts, _Mapping]] = ...) -> None: ...
 
 class DegradationCount(_message.Message):
     __slots__ = ("pipeline", "stage", "reason", "action", "answers")
@@ -115,6 +117,26 @@ class CacheCounts(_message.Message):
     entries: int
     bytes: int
     def __init__(self, hits: _Optional[int] = ..., stale: _Optional[int] = ..., joined: _Optional[int] = ..., misses: _Optional[int] = ..., evicted: _Optional[int] = ..., invalidated: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class NearCacheCounts(_message.Message):
+    __slots__ = ("hits", "misses", "joined", "refreshed", "evicted", "dropped", "entries", "bytes")
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    REFRESHED_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    hits: int
+    misses: int
+    joined: int
+    refreshed: int
+    evicted: int
+    dropped: int
+    entries: int
+    bytes: int
+    def __init__(self, hits: _Optional[int] = ..., misses: _Optional[int] = ..., joined: _Optional[int] = ..., refreshed: _Optional[int] = ..., evicted: _Optional[int] = ..., dropped: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class MethodCalls(_message.Message):
     __slots__ = ("method", "by_status", "late")
