@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from feature_store.near_cache import MISS, NearCache, NearCacheStats
 from feature_store.store import UNREAD, OnlineStore
+from feature_store.windows.events import EventBlock
+from feature_store.windows.ring_row import RingForm
 from runtime.clock import Clock
 from runtime.engine_settings import FeatureStoreSettings
 
@@ -129,6 +131,20 @@ class CachedStore:
     ) -> NDArray[np.uint8]:
         try:
             return await self._store.bury_many(keys, time_us, kept_s, deadline)
+        finally:
+            self._drop(keys)
+
+    async def apply_events(
+        self,
+        keys: Sequence[bytes],
+        events: EventBlock,
+        form: RingForm,
+        now_us: int,
+        kept_s: float,
+        deadline: Deadline = NEVER,
+    ) -> NDArray[np.uint8]:
+        try:
+            return await self._store.apply_events(keys, events, form, now_us, kept_s, deadline)
         finally:
             self._drop(keys)
 

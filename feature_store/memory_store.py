@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from feature_store.row_header import HEADER_BYTES, is_storable, is_tombstone, pack_tombstone, row_times
 from feature_store.types import Outcome
+from feature_store.windows.applying import Event, apply_to_row
+from feature_store.windows.events import EventBlock
+from feature_store.windows.ring_row import RingForm, is_ring
+from feature_store.windows.row_events import row_events, script_arguments
 from runtime.clock import Clock, SystemClock
 
 
@@ -67,6 +71,33 @@ class MemoryStore:
         self._expire()
         return np.array([self._bury(key, tombstone, kept_s) for key in keys], np.uint8)
 
+    async def apply_events(
+        self,
+        keys: Sequence[bytes],
+        events: EventBlock,
+        form: RingForm,
+        now_us: int,
+        kept_s: float,
+        deadline: Deadline = NEVER,
+    ) -> NDArray[np.uint8]:
+        script_arguments(form, events, now_us, kept_s)
+        rows = row_events(form, keys, events)
+        if rows.keys:
+            self._check(deadline)
+        self._expire()
+        outcomes = np.empty(len(events), np.uint8)
+        for place, key in enumerate(rows.keys):
+            own = rows.order[rows.starts[place] : rows.starts[place + 1]]
+            parts = [
+                Event(position, time_us, tuple(values.tolist()))
+                for position, time_us, values in rows.records(form, place).tolist()
+            ]
+            row, outcomes[own] = apply_to_row(form, self._rows.get(key), events.source.packed, parts, now_us)
+            if row is not None:
+                self._rows[key] = row
+                self._gone_at_s[key] = self._clock.monotonic_s() + kept_s
+        return outcomes
+
     async def aclose(self) -> None:
         self._closed = True
         self._rows.clear()
@@ -84,7 +115,7 @@ class MemoryStore:
 
     def _bury(self, key: bytes, tombstone: bytes, kept_s: float) -> Outcome:
         stored = self._rows.get(key, b"")
-        if len(stored) >= HEADER_BYTES:
+        if len(stored) >= HEADER_BYTES and not is_ring(stored):
             theirs, ours = row_times(stored), row_times(tombstone)
             if theirs > ours and theirs[1] > ours[1]:
                 return Outcome.APPLIED if is_tombstone(stored) else Outcome.OLDER

@@ -1,12 +1,13 @@
 """The online store in Redis or Valkey: a row is one string. lua/put_newest.lua orders writes, lua/bury.lua
-deletions among them; the connection is runtime/redis_connection's.
+deletions among them, lua/apply_events.lua brings events into rows of tiles; the connection is
+runtime/redis_connection's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,20 @@ from numpy.typing import NDArray
 
 from feature_store.row_header import is_storable, pack_tombstone
 from feature_store.types import Outcome
+from feature_store.windows.events import EventBlock
+from feature_store.windows.ring_row import RingForm
+from feature_store.windows.row_events import row_events, script_arguments
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
 
 _PUT_NEWEST = RedisScript((Path(__file__).parent / "lua" / "put_newest.lua").read_text())
 _BURY = RedisScript((Path(__file__).parent / "lua" / "bury.lua").read_text())
+_APPLY_EVENTS = RedisScript((Path(__file__).parent / "lua" / "apply_events.lua").read_text())
+_CHUNK_EVENTS = 500
+"""Events of one script, or one row's: they hold the server for some two milliseconds."""
 _CHUNK_BYTES = 1 << 20
 """Rows of one command, whatever their number: a chunk of long rows mustn't hold the server."""
-_LOADS_IN_FLIGHT = 2
+_CHUNKS_IN_FLIGHT = 2
 """While the server stores one chunk the client packs the next; measured, a third gains nothing."""
 
 
@@ -77,12 +84,7 @@ class RedisStore:
         """MSETs, the next packed while the last is stored."""
         _check_lengths(keys, rows)
         spans = _spans(rows, self._settings.load_chunk_rows)
-        try:
-            async with asyncio.TaskGroup() as loads:
-                for _ in range(_LOADS_IN_FLIGHT):
-                    loads.create_task(self._load(keys, rows, spans, deadline))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+        await _side_by_side(lambda: self._load(keys, rows, spans, deadline))
 
     async def delete_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> int:
         """UNLINKs: the server frees the memory in the background."""
@@ -103,6 +105,31 @@ class RedisStore:
             for start in range(0, len(keys), chunk_rows)
         ]
         return np.frombuffer(b"".join(buried), np.uint8)
+
+    async def apply_events(
+        self,
+        keys: Sequence[bytes],
+        events: EventBlock,
+        form: RingForm,
+        now_us: int,
+        kept_s: float,
+        deadline: Deadline = NEVER,
+    ) -> NDArray[np.uint8]:
+        """One script per chunk of rows, two on their way at once: a row is in one of them."""
+        shared = script_arguments(form, events, now_us, kept_s)
+        rows = row_events(form, keys, events)
+        outcomes = np.empty(len(events), np.uint8)
+        spans = rows.spans(self._settings.write_chunk_rows, _CHUNK_EVENTS)
+
+        async def apply_chunks() -> None:
+            for span in spans:
+                args = [*shared, *rows.packed[span]]
+                told = await self._eval(_APPLY_EVENTS, rows.keys[span], args, deadline)
+                places = rows.order[rows.starts[span.start] : rows.starts[span.stop]]
+                outcomes[places] = np.frombuffer(told, np.uint8)
+
+        await _side_by_side(apply_chunks)
+        return outcomes
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -143,6 +170,16 @@ class RedisStore:
             if type(reply) is RedisReplyError:
                 raise _refused(reply.translated()) from reply
         return replies
+
+
+async def _side_by_side(chunks: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run what sends chunks, so many at once, until they find none left."""
+    try:
+        async with asyncio.TaskGroup() as sending:
+            for _ in range(_CHUNKS_IN_FLIGHT):
+                sending.create_task(chunks())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
 
 
 def _check_lengths(keys: Sequence[bytes], rows: Sequence[bytes]) -> None:

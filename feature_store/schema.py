@@ -11,9 +11,12 @@ from typing import Any, Literal
 from forebay.errors import NotFound
 
 from feature_store.types import KeyField
+from feature_store.windows.ring_row import RingForm
+from registry.data_definitions import Window
 from registry.definitions import View
 from registry.dtypes import DType, Scalar
 from registry.plan import Plan, SchemaVersion
+from registry.rings import Ring, is_ring_layout
 
 MAX_SCHEMA_ID = 2**16 - 1
 
@@ -57,6 +60,8 @@ class FeatureView:
     `schema` is what is written, `older` are the schemas whose rows may still be there, oldest first.
     `max_age_us` None: nothing gets stale. `near_cache_us`: how long ago a row may have been read that a
     server gives out again; 0 for not at all.
+    `ring`, of a view over a stream, is how its rows lie; `windows` are its features' definitions, and
+    `schema` is what is read of a row, not what is stored.
     """
 
     name: str
@@ -69,6 +74,8 @@ class FeatureView:
     max_age_us: int | None = None
     publish: Literal["swap", "upsert"] = "swap"
     near_cache_us: int = 0
+    ring: RingForm | None = None
+    windows: Mapping[str, Window] = field(default_factory=dict)
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -91,7 +98,14 @@ def feature_view(plan: Plan, name: str) -> FeatureView:
     view = plan.application.views.get(name)
     if view is None:
         raise NotFound(f"application {plan.app} has no view {name}")
-    *older, newest = (_row_schema(version, view) for version in plan.ids.schemas[name])
+    ring = None
+    if view.stream is None:
+        versions = [one for one in plan.ids.schemas[name] if not is_ring_layout(one.features)]
+        *older, newest = (_row_schema(version, view) for version in versions)
+    else:
+        stored = plan.ids.schemas[name][-1]
+        ring = RingForm(stored.schema_id, Ring.of_layout(stored.features))
+        older, newest = [], _window_schema(view, stored.schema_id)
     key = plan.application.entities[view.entity].key
     return FeatureView(
         name=name,
@@ -104,6 +118,8 @@ def feature_view(plan: Plan, name: str) -> FeatureView:
         max_age_us=view.max_age_us,
         publish=view.publish,
         near_cache_us=view.near_cache_us or 0,
+        ring=ring,
+        windows=view.windows,
     )
 
 
@@ -112,6 +128,11 @@ def _row_schema(version: SchemaVersion, view: View) -> RowSchema:
     return RowSchema(version.schema_id, tuple(features))
 
 
+def _window_schema(view: View, schema_id: int) -> RowSchema:
+    features = (Feature(name, window.dtype, window.default) for name, window in view.windows.items())
+    return RowSchema(schema_id, tuple(features))
+
+
 def _default(view: View, name: str) -> Any:
-    declared = view.features.get(name) or view.windows.get(name)
+    declared = view.features.get(name)
     return None if declared is None else declared.default

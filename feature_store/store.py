@@ -12,6 +12,9 @@ import numpy as np
 from forebay.deadline import NEVER, Deadline
 from numpy.typing import NDArray
 
+from feature_store.windows.events import EventBlock
+from feature_store.windows.ring_row import RingForm
+
 UNREAD: Final = bytes(bytearray(b"unread"))
 """Stands in the place of a row that couldn't be read although others could. It is no row: it is too short for
 a header, and decodes as Status.ERROR. To be told from what was read by identity alone."""
@@ -82,13 +85,35 @@ class OnlineStore(Protocol):
 
         APPLIED: nothing is left that was written by `time_us`, and for `kept_s` put_many takes no row that is
         older than the tombstone, whose event time and write time are `time_us`. OLDER: a row stays, for it is
-        newer than the tombstone and was written later. So a row from the future goes, if it was there. After
-        `kept_s` a tombstone is gone as if by delete_many, unless a row has taken its place.
+        newer than the tombstone and was written later. So a row from the future goes, if it was there; and a
+        row of tiles goes always, for it holds what came before. After `kept_s` a tombstone is gone as if by
+        delete_many, unless a row has taken its place.
 
         Each key is compared and stored atomically against every other writer; the batch as a whole isn't.
 
         Raises: ValueError for a time that no row may have, or a `kept_s` that isn't positive.
         Cost: one round trip per chunk of keys.
+        """
+        ...
+
+    async def apply_events(
+        self,
+        keys: Sequence[bytes],
+        events: EventBlock,
+        form: RingForm,
+        now_us: int,
+        kept_s: float,
+        deadline: Deadline = NEVER,
+    ) -> NDArray[np.uint8]:
+        """Bring each event into the row of tiles under its key; return an EventOutcome per event, (n,) uint8.
+
+        What that means for a row is in windows/applying.py. The same block again changes nothing, whatever
+        part of it was applied before. A row is changed with all of its events of the call, atomically; the
+        call as a whole isn't. A row that isn't changed for `kept_s` is gone as if by delete_many. `now_us` is
+        the caller's clock: the rows' write time, and where the future begins.
+
+        Raises: ValueError too, where the block lacks a field of the form.
+        Cost: one round trip per chunk of rows.
         """
         ...
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from registry.definitions import Application, View
 from registry.plan import PlanIds, SchemaVersion
 from registry.problems import FilePath, Problem, dotted
+from registry.rings import Ring, is_ring_layout, ring_of
 
 MAX_SCHEMA_ID = 65_535
 """The largest that a row's header holds."""
@@ -39,7 +40,7 @@ def _view_problems(history: PlanIds, application: Application) -> Iterator[tuple
         if entity != view.entity:
             yield ("views", name, "entity"), f"{_was(entity, view.entity)}; {_ENTITY_IS_FIXED}"
         schemas = history.schemas.get(name, ())
-        if view.publish == "upsert":
+        if view.publish == "upsert" and view.stream is None:
             yield from _dtype_problems(name, view, schemas)
         if len(schemas) >= MAX_SCHEMA_ID and _features(view) not in [known.features for known in schemas]:
             yield ("views", name), f"has had {MAX_SCHEMA_ID} layouts; give the view a new name"
@@ -50,7 +51,12 @@ def _dtype_problems(
 ) -> Iterator[tuple[FilePath, str]]:
     """Rows written in place stay: their values must fit the new type, or be of a feature of another name."""
     for feature, dtype in _features(view):
-        earlier = {known for version in schemas for old, known in version.features if old == feature}
+        earlier = {
+            known
+            for version in schemas
+            for old, known in version.features
+            if old == feature and not is_ring_layout(version.features)
+        }
         lost = sorted(known for known in earlier if not widens(known, dtype))
         if lost:
             yield (
@@ -86,7 +92,7 @@ def next_ids(
         schemas={
             **history.schemas,
             **{
-                name: _with_layout(history.schemas.get(name, ()), _features(view))
+                name: _with_layout(history.schemas.get(name, ()), _layout(history, name, view))
                 for name, view in application.views.items()
             },
         },
@@ -96,6 +102,15 @@ def next_ids(
             **{name: view.entity for name, view in application.views.items()},
         },
     )
+
+
+def _layout(history: PlanIds, name: str, view: View) -> tuple[tuple[str, str], ...]:
+    """Return the view's layout in the next plan: a ring that serves its windows already stays."""
+    *_, present = history.schemas.get(name, ()) or (None,)
+    if view.stream is None or present is None or not is_ring_layout(present.features):
+        return _features(view)
+    kept, wanted = Ring.of_layout(present.features), ring_of(view.windows.values())
+    return (kept if kept.serves(wanted) else wanted).layout()
 
 
 def _with_layout(
@@ -111,6 +126,9 @@ def _with_layout(
 
 
 def _features(view: View) -> tuple[tuple[str, str], ...]:
+    """Return a view's layout; of a view over a stream, its ring's, as far as its windows need it."""
+    if view.stream is not None:
+        return ring_of(view.windows.values()).layout()
     return tuple((name, str(feature.dtype)) for name, feature in view.features.items())
 
 

@@ -8,6 +8,7 @@
     forebay:{app}:generations:ID  set: generations of the view with this id that may have rows
     forebay:{app}:holder:ID   who runs batch ID; expires with its process
     forebay:{app}:version     hash: index -> last version   forebay:{app}:precomputed  hash: pipeline -> last
+    forebay:{app}:watermarks  hash: how far streams have come in their views (watermarks.py)
 
 The braces are a cluster's hash tag: what one script touches lies on one node.
 """
@@ -39,6 +40,7 @@ class Keys:
         self.generations = prefix + "generation"
         self.index_versions = prefix + "version"
         self.precomputed_versions = prefix + "precomputed"
+        self.watermarks = prefix + "watermarks"
 
     def stored_generations(self, of: int | str) -> str:
         """Return the key of the generations that may have rows: of a view, by its id."""
