@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV     ?= uv
 ONLY   ?= *
+WORKERS   ?= 2
+TESTFLAGS ?=
 
 BIN      := .venv/bin
 INPUTS   := requirements/dev.lock pyproject.toml sdk/pyproject.toml
@@ -15,6 +17,10 @@ OWN      := runtime registry feature_store ann_index model_server gateway jobs c
 PIPFLAGS := --quiet --no-compile --disable-pip-version-check
 LOCK      = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
             --no-annotate --no-emit-index-url --no-emit-package forebay --upgrade
+SPREAD   := --dist loadfile --no-loadscope-reorder
+
+# The tests start many processes; without this each would compile all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
         proto proto-check docs docs-check bench bench-large bench-cpu bench-plots peers lock wheel-check clean
@@ -79,11 +85,11 @@ bench-large: $(STAMP) $(PEERS)  ## Measure the million-row sets and the peers to
 
 ## ---- test
 
-test: setup  ## Run the tests, the slow ones left out
-	$(BIN)/python -m pytest -m 'not slow'
+test: setup  ## Run the tests, the slow ones left out (WORKERS=2 at a time)
+	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) $(SPREAD) $(TESTFLAGS)
 
-test-all: setup  ## Run all the tests
-	$(BIN)/python -m pytest
+test-all: setup  ## Run all the tests, with all the examples of each property
+	$(BIN)/python -m pytest --hypothesis-profile=thorough -n $(WORKERS) $(SPREAD) $(TESTFLAGS)
 
 check: format-check lint types floors buf-lint proto-check docs-check  ## Run every check that isn't a test
 

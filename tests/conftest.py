@@ -1,3 +1,3 @@
 """Fixtures for every kind of test."""
 
-pytest_plugins = ["tests.support.store_server"]
+pytest_plugins = ["tests.support.examples", "tests.support.short_reports", "tests.support.store_server"]
