@@ -17,6 +17,7 @@ from ann_index.faiss_index import FaissIndex
 from ann_index.types import Metric
 from registry.dtypes import Scalar
 from runtime.engine_settings import AnnIndexSettings
+from tests.support.examples import examples
 
 COMPONENTS = st.integers(-3, 3).map(float)
 
@@ -32,7 +33,7 @@ def searches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, list[np.ndar
 
 @pytest.mark.parametrize("metric", [Metric.INNER_PRODUCT, Metric.L2])
 @pytest.mark.parametrize("factory", ["Flat", "HNSW4", "IVF1,Flat"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(search=searches(), is_excluding=st.booleans())
 def test_faiss_and_the_reference_agree_when_every_row_is_scanned(
     metric: Metric,

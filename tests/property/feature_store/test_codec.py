@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from feature_store.codec import RowBlock, ViewReader
 from feature_store.schema import Feature, RowSchema
 from feature_store.types import Status
+from tests.support.examples import examples
 from tests.support.feature_rows import NOW_US, encode, plain, schemas, tables, view
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=examples(60))
 Expected = tuple[list[Any], list[int]]
 
 

@@ -9,8 +9,9 @@ from feature_store.keys import canonical_texts, row_keys
 from feature_store.types import KeyField
 from registry.dtypes import DType, Scalar
 from registry.key_text import string_of, string_texts
+from tests.support.examples import examples
 
-QUICK = settings(deadline=None, max_examples=100)
+QUICK = settings(deadline=None, max_examples=examples(100))
 TEXT, INTEGER = KeyField("t", DType(Scalar.STRING)), KeyField("i", DType(Scalar.INT64))
 texts = st.text(
     st.sampled_from("ab{}:%7BD3A25 \n\x00é\u0301🎬") | st.characters(codec="utf-8"), min_size=1, max_size=6

@@ -18,6 +18,7 @@ from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
 from runtime.settings import RedisSettings
+from tests.support.examples import examples
 
 KEYS = [b"a", b"b", b"f{1:c}2:3", b"\x00\r\n\xff"]
 EDGES = [0, 1, -1, 255, 256, 2**31, 2**32, -(2**32), MAX_TIME_US, MAX_TIME_US + 1, -MAX_TIME_US, 2**63 - 1]
@@ -98,7 +99,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def test_stores_agree_when_called_alike(redis_url: str, runner: asyncio.Runner) -> None:
     machine = type("Machine", (StoresAgree,), {"url": redis_url, "runner": runner})
     few = settings(
-        max_examples=40,
+        max_examples=examples(40),
         stateful_step_count=20,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

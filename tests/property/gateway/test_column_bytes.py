@@ -13,6 +13,7 @@ from gateway.column_bytes import ColumnWriter
 from gateway.convert import fill_column, statuses_bytes
 from registry.columns import VariableLists
 from registry.dtypes import Scalar
+from tests.support.examples import examples
 
 NUMBERS = [scalar for scalar in Scalar if scalar is not Scalar.STRING]
 SIZES = st.sampled_from([0, 1, 2, 31, 63, 64, 127, 128, 129, 520])
@@ -50,7 +51,7 @@ def columns(draw: st.DrawFn) -> Column:
     return Column(draw(NAMES), values, scalar, statuses, times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(columns(), max_size=3))
 def test_bytes_are_those_of_the_message_when_any_column_is_written(drawn: list[Column]) -> None:
     writer, expected = ColumnWriter(), features_pb2.ReadFeaturesResponse()

@@ -15,6 +15,7 @@ from gateway.steps.conditions import compile_condition
 from registry.constants import mismatch
 from registry.dtypes import DType, Scalar
 from registry.pipeline_definitions import Condition
+from tests.support.examples import examples
 
 OPERATORS = {
     "eq": operator.eq,
@@ -45,7 +46,7 @@ def typed(scalar: Scalar, value: Any) -> Any:
     return value if scalar is Scalar.STRING else scalar.numpy.type(value).item()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(data=st.data(), scalar=st.sampled_from(SCALARS))
 def test_a_condition_keeps_what_plain_comparisons_keep(data: st.DataObject, scalar: Scalar) -> None:
     values = data.draw(st.lists(values_of(scalar), max_size=12))

@@ -11,6 +11,7 @@ from gateway.batch import NEVER_US
 from gateway.kept_answer import KeptAnswer
 from gateway.recall.entries import Entries, Entry, Freshness
 from gateway.recall.stats import RecallStats
+from tests.support.examples import examples
 
 MAX_BYTES, MAX_ENTRY_BYTES = 12_000, 5_000
 
@@ -108,4 +109,4 @@ class KeptAnswers(RuleBasedStateMachine):
 
 
 TestKeptAnswers = KeptAnswers.TestCase
-TestKeptAnswers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestKeptAnswers.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -15,6 +15,7 @@ from ann_index.types import Metric
 from gateway.steps.merge import Found, merged
 from registry.dtypes import Scalar
 from registry.key_text import string_texts
+from tests.support.examples import examples
 
 MEMBERS = 3
 SCORES = st.floats(-100, 100, width=32) | st.just(math.nan)
@@ -38,7 +39,7 @@ def found(part: list[tuple[int, object, float]], dtype: type) -> Found:
 
 
 @pytest.mark.parametrize(("keys", "dtype"), [(INTEGERS, np.int64), (STRINGS, object)])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(data=st.data())
 def test_each_key_comes_once_with_the_best_of_its_scores(
     keys: st.SearchStrategy[object], dtype: type, data: st.DataObject
@@ -57,7 +58,7 @@ def test_each_key_comes_once_with_the_best_of_its_scores(
     assert list(union.texts) == (string_texts(values) if dtype is object else list(map(str, values)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     sizes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 12)), min_size=2, max_size=4),

@@ -21,6 +21,7 @@ from gateway.recall.recall import JITTER_RATIO
 from registry.dtypes import Scalar
 from runtime.clock import ManualClock
 from tests.support import manual_loop
+from tests.support.examples import examples
 from tests.support.recalling import BUDGET_S, FRESH_S, STALE_S, Counter, recalling_application
 
 USERS = st.sampled_from([1, 1, 1, 2])
@@ -156,7 +157,7 @@ with tempfile.TemporaryDirectory() as _directory:
     APPLICATION = recalling_application(Path(_directory), ManualClock())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(STEPS, min_size=8, max_size=40))
 def test_every_answer_is_one_that_could_have_been_made_whatever_happens(steps: list[tuple[Any, ...]]) -> None:
     clock = APPLICATION.clock

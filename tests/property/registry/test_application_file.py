@@ -20,6 +20,7 @@ from registry.plan import Plan, PlanIds, diff
 from registry.problems import ApplicationFileError, Problem
 from registry.shape import read_shape
 from tests.support.application_texts import FILES, application
+from tests.support.examples import examples
 
 SHAPE = read_shape(read_document((FILES / "contract.yaml").read_bytes()))
 assert SHAPE is not None
@@ -76,7 +77,7 @@ def mistakes(content: bytes) -> list[Problem]:
     return []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=6))
 def test_mistakes_have_places_when_a_file_is_changed_anywhere(
     changes: list[tuple[tuple[Any, ...], Any]],
@@ -89,13 +90,13 @@ def test_mistakes_have_places_when_a_file_is_changed_anywhere(
     assert all(1 <= problem.line <= lines and problem.message for problem in mistakes(text))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet="ab: -{}[]&*!|>'\"\n\t#,?%@~", max_size=60).map(str.encode))
 def test_mistakes_have_places_when_a_file_is_noise(content: bytes) -> None:
     assert all(problem.line >= 1 for problem in mistakes(content))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.tuples(st.sampled_from(PLACES), VALUES))
 def test_checks_without_a_file_find_the_same(change: tuple[tuple[Any, ...], Any]) -> None:
     form = copy.deepcopy(FORM)

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from runtime.batcher import Batcher, BatchLimits, Criticality
 from runtime.clock import ManualClock
+from tests.support.examples import examples
 from tests.support.manual_loop import ManualLoop
 
 LIMITS = BatchLimits(members=4, rows=12, run_s=0.02, waiting=6, wait_s=0.2, probe_s=0.05, beside_stalled=1)
@@ -160,5 +161,5 @@ class Submissions(RuleBasedStateMachine):
 
 def test_every_submission_ends_once_whatever_happens() -> None:
     run_state_machine_as_test(
-        Submissions, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
+        Submissions, settings=settings(max_examples=examples(150), stateful_step_count=30, deadline=None)
     )

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from runtime.batcher import Criticality
 from runtime.limiter import Limiter, LimiterLimits, Outcome, Permit
+from tests.support.examples import examples
 
 PAUSES_S = st.sampled_from([0.0, 0.0001, 0.004, 0.05, 0.11, 3.0, 1e4])
 EVENTS = st.lists(
@@ -22,7 +23,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(1, 20))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_permits_are_conserved(events: list[tuple[float, tuple]], ceiling: int) -> None:  # type: ignore[type-arg]
     limiter = Limiter(LimiterLimits(ceiling=ceiling))
     under_way: list[Permit] = []
@@ -52,7 +53,7 @@ def test_permits_are_conserved(events: list[tuple[float, tuple]], ceiling: int) 
 
 
 @given(EVENTS, st.sampled_from(Criticality))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_everybody_is_let_in_again_whatever_came_before(
     events: list[tuple[float, tuple]],  # type: ignore[type-arg]
     criticality: Criticality,
