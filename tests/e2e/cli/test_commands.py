@@ -14,7 +14,7 @@ from redis import Redis
 
 from cli import main
 from runtime.embedded_store import TemporaryStore
-from tests.support.served_application import forebay
+from tests.support.served_application import forebay_process
 from tests.support.tiny_application import YAML, write_tiny_application
 
 
@@ -282,7 +282,7 @@ def test_doctor_fails_when_the_live_index_is_truncated(run: Forebay, file: Path)
 
 def test_processes_share_the_embedded_store_when_no_url_is_set(tmp_path: Path, file: Path) -> None:
     def command(*args: str) -> subprocess.CompletedProcess[str]:
-        return forebay(tmp_path, "", *args)
+        return forebay_process(tmp_path, "", *args)
 
     try:
         assert command("apply", str(file)).returncode == 0

@@ -9,7 +9,7 @@ import pytest
 
 from runtime.embedded_store import TemporaryStore
 from tests.support import served_application
-from tests.support.served_application import forebay, served
+from tests.support.served_application import forebay_process, served
 
 STEPS = ("admit", "recall", "hydrate", "retrieve", "hydrate_candidates", "assemble", "predict", "select")
 
@@ -23,7 +23,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(400)
 def test_demo_shows_titles_quality_steps_and_times(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served_application, "START_S", 300)
-    ended = forebay(directory, "", "demo")
+    ended = forebay_process(directory, "", "demo")
     assert ended.returncode == 0, ended.stderr
     users = re.findall(r"user \d+ likes .*\n((?: +\d+\. .+\n){10})", ended.stdout)
     assert len(users) == 2
@@ -42,8 +42,8 @@ def test_application_is_served_when_it_was_prepared_only(
 ) -> None:
     monkeypatch.setattr(served_application, "START_S", 300)
     with TemporaryStore() as store:
-        assert "prepared: " in forebay(directory, store.url, "demo", "--prepare-only").stdout
-        again = forebay(directory, store.url, "demo", "--prepare-only")
+        assert "prepared: " in forebay_process(directory, store.url, "demo", "--prepare-only").stdout
+        again = forebay_process(directory, store.url, "demo", "--prepare-only")
         assert again.stdout == "the application movies is prepared already\n"
         with served(directory, store.url, "movies") as server:
             assert server.gateway
