@@ -58,6 +58,10 @@ class Line:
         self._calls[stream] = number
         return stream
 
+    def is_under_way(self, stream: int) -> bool:
+        """Return whether a stream's call hasn't ended."""
+        return stream in self._calls
+
     def give_up(self, stream: int) -> int | None:
         """Cancel a stream's call and return its number; None where it has ended."""
         number = self._calls.pop(stream, None)
@@ -157,8 +161,11 @@ class OpenLoop:
     def _give_up(self, now_s: float) -> None:
         latest_due_s = now_s - self._timeout_s * _PATIENCE
         expiring = self._expiring
-        while expiring and self._due_s[expiring[0][0]] <= latest_due_s:
-            _, line, stream = expiring.popleft()
+        while expiring:
+            number, line, stream = expiring[0]
+            if line.is_under_way(stream) and self._due_s[number] > latest_due_s:
+                break
+            expiring.popleft()
             line.give_up(stream)
         for waiting in self._waiting:
             while waiting and self._due_s[waiting[0]] <= now_s - self._timeout_s:
