@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +37,7 @@ from runtime.batcher import Criticality
 from runtime.clock import Clock, ManualClock
 from runtime.engine_settings import AnnIndexSettings, OnnxSettings
 from runtime.offload import Offload
-from tests.support.faulty_engines import FaultyRunner, FaultyStore, SlowIndex
+from tests.support.faulty_engines import FaultyRunner, FaultyStore, WatchedIndex
 from tests.support.snapshots import QUICK
 from tests.support.tiny_application import write_linear_model
 
@@ -82,10 +83,11 @@ class DegradingApplication:
     clock: Clock
     release: CompiledRelease
     runners: dict[str, FaultyRunner]
-    index_delay_s: float = 0.0
+    before_search: Callable[[], None] = lambda: None
     inline_below_s: float = 1.0
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     others: asyncio.Task[Any] | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
     predictor: Predictor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,8 +99,13 @@ class DegradingApplication:
         admission = Admission(self.admission, self.clock)
         self.predictor = Predictor(self.store, self.offload, self.clock, recall=recall, admission=admission)
 
+    def search_begins(self) -> None:
+        """Do what is to be done before a search."""
+        self.before_search()
+
     async def finish(self) -> None:
-        """Wait for the other requests, and let the threads end."""
+        """Wait for the other requests, and let the threads end; `ended` tells them."""
+        self.ended.set()
         if self.others is not None:
             await self.others
         await self.predictor.aclose()
@@ -160,7 +167,7 @@ def degrading_application(
     degrade_one: str = "{}",
     budget: str = "",
     fallback: bool = False,
-    slow_index: bool = False,
+    watched_index: bool = False,
 ) -> DegradingApplication:
     """Compile the application with these rules, and with fallback candidates where asked for."""
     text = YAML.replace("DEGRADE_ONE", degrade_one).replace("DEGRADE", degrade).replace("BUDGET", budget)
@@ -190,15 +197,15 @@ def degrading_application(
         )
     compiled = replace(compiled, pipelines=pipelines)
     made = DegradingApplication(FaultyStore(clock), clock, compiled, runners)
-    if slow_index:
-        pipelines["items"] = _with_slow_index(pipelines["items"], made)
+    if watched_index:
+        pipelines["items"] = _with_watched_index(pipelines["items"], made)
     return made
 
 
-def _with_slow_index(pipeline: CompiledPipeline, application: DegradingApplication) -> CompiledPipeline:
+def _with_watched_index(pipeline: CompiledPipeline, application: DegradingApplication) -> CompiledPipeline:
     assert pipeline.retrieve is not None
     (search,) = pipeline.retrieve.searches
-    index = SlowIndex(search.snapshot.index, lambda: application.index_delay_s)
+    index = WatchedIndex(search.snapshot.index, application.search_begins)
     slow = replace(search, snapshot=replace(search.snapshot, index=cast(Any, index)))
     retrieve = RetrieveStep((slow,), pipeline.retrieve.estimate)
     return replace(pipeline, retrieve=retrieve)

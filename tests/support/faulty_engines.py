@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,13 +53,12 @@ def _view_of(key: bytes) -> int:
 
 
 class FaultyRunner:
-    """A model whose runs first call `before`, then take `delay_s`, then fail where `broken`, or where a row's
-    first number is over `most`. `runs` says how many rows each had."""
+    """A model whose runs first call `before`, then fail where `broken`, or where a row's first number is over
+    `most`. `runs` says how many rows each had."""
 
     def __init__(self, runner: ModelRunner) -> None:
         self._runner = runner
         self.before: Callable[[], None] = lambda: None
-        self.delay_s = 0.0
         self.broken = False
         self.most = np.inf
         self.runs: list[int] = []
@@ -83,8 +81,6 @@ class FaultyRunner:
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         self.before()
-        if self.delay_s:
-            time.sleep(self.delay_s)
         first = next(iter(inputs.values()))
         self.runs.append(len(first))
         if self.broken or (first[:, 0] > self.most).any():
@@ -92,12 +88,12 @@ class FaultyRunner:
         return self._runner.run(inputs, outputs)
 
 
-class SlowIndex:
-    """An index whose searches take as long as `delay_s` says."""
+class WatchedIndex:
+    """An index whose searches first call `before`."""
 
-    def __init__(self, index: VectorIndex, delay_s: Callable[[], float]) -> None:
+    def __init__(self, index: VectorIndex, before: Callable[[], None]) -> None:
         self._index = index
-        self._delay_s = delay_s
+        self._before = before
 
     @property
     def dimension(self) -> int:
@@ -114,5 +110,5 @@ class SlowIndex:
     def search(
         self, queries: NDArray[np.float32], k: int, exclude: Sequence[NDArray[np.int64]] | None = None
     ) -> Neighbours:
-        time.sleep(self._delay_s())
+        self._before()
         return self._index.search(queries, k, exclude)

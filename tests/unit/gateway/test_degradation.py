@@ -28,8 +28,10 @@ from tests.support.degrading_application import DegradingApplication, degrading_
 from tests.support.source_files import ROOT
 
 HOUR_S = 3600.0
-BUSY_S = 0.1
+BUSY_S = 3.0
 """What a busy machine may add where the clock is real."""
+TOO_LONG_S = 30.0
+"""What takes so long isn't waited for."""
 TEXT = (ROOT / "docs" / "degradation.md").read_text()
 
 
@@ -168,43 +170,66 @@ def test_rows_are_done_without_as_the_table_says(files: Path, cell: Cell, stage:
     manual_loop.run(program(), clock_of(application))
 
 
-# The search and the prediction: in threads, so on the real clock
+# The search and the prediction: in threads, where they can be waited for in vain, so on the real clock
+
+
+class SkippingClock(SystemClock):
+    """The machine's clock, which a search or a run can put forward by what it would have taken."""
+
+    def __init__(self) -> None:
+        self._skipped_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self._skipped_s
+
+    def skip(self) -> None:
+        self._skipped_s += TOO_LONG_S
 
 
 def on_threads(application: DegradingApplication) -> DegradingApplication:
-    """Let searches and runs take place in threads, where they can be waited for in vain."""
+    """Let searches and runs take place in threads."""
     application.inline_below_s = 0.0
     application.make_predictor()
     return application
 
 
+def hold(application: DegradingApplication) -> Callable[[], None]:
+    """Return what holds up a search or a run until the test ends."""
+
+    def wait() -> None:
+        assert application.ended.wait(TOO_LONG_S)
+
+    return wait
+
+
 @pytest.mark.parametrize("cell", cells("The search"), ids=str)
 async def test_a_search_is_done_without_as_the_table_says(files: Path, cell: Cell) -> None:
+    clock = SkippingClock()
     application = on_threads(
-        degrading_application(files, SystemClock(), fallback=cell.rule == "candidates", slow_index=True)
+        degrading_application(files, clock, fallback=cell.rule == "candidates", watched_index=True)
     )
     await application.write_everything()
-    user_id, timeout_s = 1, 1.0
-    if "no vector" in cell.fault:
-        user_id = 7
-    elif "is slow" in cell.fault:
+    user_id = 7 if "no vector" in cell.fault else 1
+    if "is slow" in cell.fault:
         await application.predict(user_id=2, timeout_s=5.0)  # how long the later steps take is known
-        application.index_delay_s = 1.5
-    else:
-        application.index_delay_s = 1.2
+        application.before_search = hold(application)
+    elif "than is left" in cell.fault:
+        application.before_search = clock.skip
         for _ in range(2):
-            await application.predict(timeout_s=5.0)
-    assert await outcome_of(application, "items", user_id=user_id, timeout_s=timeout_s) == cell.outcome
+            await application.predict(timeout_s=10 * TOO_LONG_S)
+    assert await outcome_of(application, "items", user_id=user_id) == cell.outcome
+    await application.finish()
 
 
 async def model_slow(application: DegradingApplication) -> None:
-    application.runners["rating"].delay_s = 1.5
+    application.runners["rating"].before = hold(application)
 
 
 async def model_slower_than_is_left(application: DegradingApplication) -> None:
-    application.runners["rating"].delay_s = 1.2
+    assert isinstance(application.clock, SkippingClock)
+    application.runners["rating"].before = application.clock.skip
     for _ in range(2):
-        await application.predict("rating", user_id=2, timeout_s=5.0)
+        await application.predict("rating", user_id=2, timeout_s=10 * TOO_LONG_S)
 
 
 async def model_fails(application: DegradingApplication) -> None:
@@ -215,9 +240,16 @@ async def too_many(application: DegradingApplication) -> None:
     application.admission = AdmissionSettings(max_in_flight=1, adaptive=False)
     kept = application.predictor
     application.make_predictor(recall=kept.recall)
-    application.runners["rating"].delay_s = 1.5
-    application.others = asyncio.create_task(application.predict("rating", user_id=2, timeout_s=5.0))
-    await asyncio.sleep(0.05)
+    runs = asyncio.Event()
+    loop, wait = asyncio.get_running_loop(), hold(application)
+
+    def run() -> None:
+        loop.call_soon_threadsafe(runs.set)
+        wait()
+
+    application.runners["rating"].before = run
+    application.others = asyncio.create_task(application.predict("rating", user_id=2, timeout_s=TOO_LONG_S))
+    await runs.wait()
 
 
 async def store_gone(application: DegradingApplication) -> None:
@@ -236,7 +268,7 @@ MODEL_FAULTS: dict[str, Callable[[DegradingApplication], Awaitable[None]]] = {
 @pytest.mark.parametrize("cell", cells("The prediction"), ids=str)
 async def test_a_prediction_is_replaced_as_the_table_says(files: Path, cell: Cell) -> None:
     rule = "{}" if cell.rule == "no rule" else f"{{predict: [{cell.rule}]}}"
-    application = on_threads(degrading_application(files, SystemClock(), degrade_one=rule))
+    application = on_threads(degrading_application(files, SkippingClock(), degrade_one=rule))
     await application.write_everything()
     whole = await application.predict("rating", timeout_s=5.0)
     if cell.rule == "precomputed":
