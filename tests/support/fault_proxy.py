@@ -14,7 +14,7 @@ class FaultProxy:
 
     `delay_s` holds back each chunk of replies (order kept), `sliced` passes replies on byte by byte,
     `black_hole` swallows requests and replies, `refuse` drops new connections. `reset` and `half_close`
-    act on open ones.
+    act on open ones; `hurry` passes on what is held back.
     """
 
     def __init__(self, server: Path | str, tls: ssl.SSLContext | None = None) -> None:
@@ -24,6 +24,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hurry: asyncio.Future[None]
         self.accepted_count = 0
         self.port = 0
         self.delay_s = 0.0
@@ -37,6 +38,7 @@ class FaultProxy:
         return f"{'rediss' if self._tls else 'redis'}://localhost:{self.port}"
 
     async def __aenter__(self) -> FaultProxy:
+        self._hurry = asyncio.get_running_loop().create_future()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -59,6 +61,11 @@ class FaultProxy:
         """Send the end of the stream to every client, and go on reading."""
         for client in self._clients:
             client.write_eof()
+
+    def hurry(self) -> None:
+        """Pass on what is held back, and hold back no more."""
+        self.delay_s = 0.0
+        self._hurry.set_result(None)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted_count += 1
@@ -104,7 +111,7 @@ class FaultProxy:
     async def _pump_replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(65536):
             if self.delay_s:
-                await asyncio.sleep(self.delay_s)
+                await asyncio.wait([self._hurry], timeout=self.delay_s)
             if self.black_hole:
                 continue
             if self.sliced:
