@@ -13,6 +13,8 @@ PROTO    := .venv-proto/ready-$(shell cksum < requirements/proto.lock | cut -d' 
 IMAGE    := build/protos.binpb
 PEERBIN  := .venv-peers/bin
 PEERS    := .venv-peers/ready-$(shell cksum < requirements/peers.lock | cut -d' ' -f1)
+FEASTBIN := .venv-feast/bin
+FEAST    := .venv-feast/ready-$(shell cksum < requirements/feast.lock | cut -d' ' -f1)
 OWN      := runtime registry feature_store ann_index model_server gateway jobs cli
 PIPFLAGS := --quiet --no-compile --disable-pip-version-check
 LOCK      = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -23,7 +25,7 @@ SPREAD   := --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
-        proto proto-check docs docs-check bench bench-large bench-cpu bench-plots peers lock wheel-check clean
+        proto proto-check docs docs-check bench bench-large bench-cpu bench-plots peers feast-peer lock wheel-check clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
@@ -57,12 +59,20 @@ $(PEERS): requirements/peers.lock
 	$(PEERBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/peers.lock
 	@touch $@
 
+feast-peer: $(FEAST)  ## Create .venv-feast, the environment of the Feast that the bench compares with
+
+$(FEAST): requirements/feast.lock
+	$(PYTHON) -m venv --clear .venv-feast
+	$(FEASTBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/feast.lock
+	@touch $@
+
 lock:  ## Renew the locks to the newest releases (needs uv)
 	$(LOCK) -o requirements/server.lock pyproject.toml
 	$(LOCK) -o requirements/dev.lock pyproject.toml --extra embedded --extra examples --group dev
 	$(LOCK) -o requirements/build.lock --group build
 	$(LOCK) -o requirements/proto.lock --group proto
 	$(LOCK) -o requirements/peers.lock --group peers -c requirements/server.lock
+	$(LOCK) -o requirements/feast.lock --group feast
 
 clean:  ## Remove what was built or cached; keeps .venv and .forebay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
@@ -80,7 +90,7 @@ serve: $(STAMP)  ## Serve the movie application, prepared if absent
 bench: $(STAMP)  ## Measure against the floors (ONLY='predict_* read_*' selects)
 	$(BIN)/python -m benchmarks --minutes 18 --only '$(ONLY)'
 
-bench-large: $(STAMP) $(PEERS)  ## Measure the million-row sets and the peers too
+bench-large: $(STAMP) $(PEERS) $(FEAST)  ## Measure the million-row sets and the peers too
 	$(BIN)/python -m benchmarks --large --only '$(ONLY)'
 
 ## ---- test

@@ -187,10 +187,12 @@ class Bench:
         command += ["--concurrency", str(concurrency), "--seconds", str(self.options.seconds)]
         return _checked(load, run_json(command, ROOT))
 
-    def http_load(self, target: Target, load: Load, concurrency: int) -> dict[str, Any]:
+    def http_load(
+        self, target: Target, load: Load, concurrency: int, seconds: float | None = None
+    ) -> dict[str, Any]:
         """Return what the load generator for HTTP reports. Raises: MeasurementFailed where a call failed."""
         command = [sys.executable, "-m", "benchmarks.http_load", *_aimed(target, load)]
-        command += ["--concurrency", str(concurrency), "--seconds", str(self.options.seconds)]
+        command += ["--concurrency", str(concurrency), "--seconds", str(seconds or self.options.seconds)]
         return _checked(load, run_json(command, ROOT))
 
     def open_load(

@@ -15,7 +15,7 @@ from benchmarks.raw_store import RawStore
 from benchmarks.store_rows import view_keys
 from benchmarks.workload import Workload
 
-_METHOD = "/forebay.v1.FeatureService/ReadFeatures"
+READ_FEATURES = "/forebay.v1.FeatureService/ReadFeatures"
 _REQUESTS = 10_000
 _RAW_S = 0.5
 
@@ -23,8 +23,8 @@ _RAW_S = 0.5
 def read_p50(bench: Bench, entities: int) -> Figure:
     """ReadFeatures' p50 at concurrency 1, of `entities` x 60 features, over the sum of the floors."""
     places = np.random.default_rng(entities).integers(bench.workload.entities, size=(_REQUESTS, entities))
-    load = bench.requests(f"read-{entities}", _METHOD, _messages(bench.workload, places))
-    _check(bench, places[0])
+    load = bench.requests(f"read-{entities}", READ_FEATURES, read_messages(bench.workload, places))
+    check_read(bench, bench.gateway, bench.workload.keys[places[0]].tolist())
     bench.say(f"{entities} entities")
     keys = view_keys(bench.prepared)
     with bench.echo(load.response_bytes) as echo, RawStore(bench.prepared.store.socket) as raw:
@@ -44,7 +44,8 @@ def _floor(bench: Bench, echo: Target, load: Load, reader: RawReader) -> Sample:
     return Sample(report["p50_us"] + raw_us, report | {"raw_mget_us": raw_us})
 
 
-def _messages(workload: Workload, places: NDArray[np.int64]) -> list[bytes]:
+def read_messages(workload: Workload, places: NDArray[np.int64]) -> list[bytes]:
+    """Return one request of every feature for each row of `places`, (requests, entities)."""
     keys = workload.keys[places]
     message = features_pb2.ReadFeaturesRequest(features=workload.references)
     column = message.keys.add(name="item_id")
@@ -57,11 +58,10 @@ def _messages(workload: Workload, places: NDArray[np.int64]) -> list[bytes]:
     return messages
 
 
-def _check(bench: Bench, places: NDArray[np.int64]) -> None:
-    """Raise MeasurementFailed unless every value that is asked for is there."""
-    asked = bench.workload.keys[places].tolist()
-    with forebay.Client(bench.gateway.address) as client:
-        table = client.features(bench.workload.references, item_id=asked)
+def check_read(bench: Bench, gateway: Target, keys: list[int]) -> None:
+    """Raise MeasurementFailed unless every value of these entities is there."""
+    with forebay.Client(gateway.address) as client:
+        table = client.features(bench.workload.references, item_id=keys)
     for reference in bench.workload.references:
         if any(status != Status.PRESENT for status in table.statuses(reference)):
             raise MeasurementFailed(f"not every value of {reference} is there")

@@ -9,6 +9,7 @@ from functools import partial
 
 from benchmarks import overload_rows, peer_rows, store_pause
 from benchmarks.bench import Bench
+from benchmarks.feast_row import rate_vs_feast
 from benchmarks.get_rows import get_vs_floor
 from benchmarks.memory_row import bytes_per_entity
 from benchmarks.overload_rows import admitted_p99, critical_served, goodput, late_ratio
@@ -70,6 +71,7 @@ ROWS = (
     Row("predict_rate_vs_handwritten", peer_rows.rate_vs_handwritten, at_least=2.5, large=True),
     Row("predict_p99_vs_handwritten", peer_rows.p99_vs_handwritten, at_most=1.0, large=True),
     Row("predict_100_rate_vs_handwritten", peer_rows.rate_of_100_vs_handwritten, at_least=5.0, large=True),
+    Row("read_100x60_rate_vs_feast", rate_vs_feast, at_least=20, large=True),
     Row(
         "predict_1m_vs_1k_p50",
         partial(predict_p50_by_entities, many=1_000_000, few=1_000),
