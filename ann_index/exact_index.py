@@ -71,3 +71,23 @@ def scores_of(
     else:
         scores = np.einsum("nd,d->n", vectors, query)
     return scores
+
+
+def paired_scores(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], metric: Metric
+) -> NDArray[np.float32]:
+    """Return the score of row i of `vectors` for row i of `queries`, (n,) float32; NaN for a vector without a
+    direction, where the metric is cosine.
+
+    Shapes: both (n, d).
+    """
+    scores: NDArray[np.float32]
+    if metric is Metric.L2:
+        difference = vectors - queries  # (n, d) float32
+        return np.asarray(-np.sqrt(np.einsum("nd,nd->n", difference, difference)), np.float32)
+    scores = np.einsum("nd,nd->n", vectors, queries)
+    if metric is Metric.COSINE:
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(queries, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores = np.asarray(scores / lengths, np.float32)
+    return scores

@@ -16,6 +16,7 @@ from feature_store.schema import FeatureView
 from feature_store.types import KeyField
 from gateway.budget import Budget
 from gateway.compile_recall import recall_step
+from gateway.compile_tensor import tensor_plan
 from gateway.inputs import InputField, InputSchema
 from gateway.plan import (
     CandidateKeys,
@@ -27,22 +28,18 @@ from gateway.plan import (
     KeyPart,
     PredictFallback,
     PredictStep,
-    RequestPart,
     RetrieveStep,
     Rule,
-    ScorePart,
     SelectStep,
-    TensorPlan,
-    ViewPart,
 )
 from gateway.precomputed.plan import precomputed_plan
 from gateway.shelf import Shelf
 from gateway.steps.conditions import Condition, compile_condition
-from model_server.declaration import column_length, declared_inputs, declared_outputs
+from model_server.declaration import declared_inputs, declared_outputs
 from model_server.signature import check_signature
 from registry.candidates import candidate_entity
 from registry.definitions import Application, split_column
-from registry.dtypes import DType, Scalar, overflows
+from registry.dtypes import DType, Scalar
 from registry.pipeline_definitions import Condition as DeclaredCondition
 from registry.pipeline_definitions import (
     FeatureScore,
@@ -180,7 +177,8 @@ class PipelineCompiler:
         version = self.release.models[definition.predict].champion
         runner = self.shelf.runner(definition.predict, model, version)
         tensors = tuple(
-            self._tensor(name, part.dtype, part.columns, definition) for name, part in model.inputs.items()
+            tensor_plan(self.plan.application, definition, self.readers, name, part)
+            for name, part in model.inputs.items()
         )
         outputs = declared_outputs(model)
         check_signature(runner, declared_inputs(self.plan.application, definition), outputs)
@@ -216,37 +214,6 @@ class PipelineCompiler:
         of_candidate = view not in {step.view for step in definition.hydrate}
         return FeatureFallback(view, of_candidate, self.readers[view].gather_spec([feature], [0]))
 
-    def _tensor(self, name: str, dtype: DType, columns: Sequence[str], definition: Pipeline) -> TensorPlan:
-        """Give every column its place, in the order of the file, and group them by where they come from."""
-        by_view: dict[str, tuple[list[str], list[int]]] = {}
-        request: list[RequestPart] = []
-        scores: list[ScorePart] = []
-        width = 0
-        for column in columns:
-            view, feature = split_column(column)
-            length = column_length(self.plan.application, definition, column)
-            if view == "request":
-                given = definition.request[feature].dtype
-                request.append(RequestPart(feature, width, length, overflows(given.scalar, dtype.scalar)))
-            elif view == "retrieve":
-                scores.append(ScorePart(width))
-            else:
-                features, places = by_view.setdefault(view, ([], []))
-                features.append(feature)
-                places.append(width)
-            width += length
-        of_entity = {step.view for step in definition.hydrate}
-        parts = tuple(
-            ViewPart(
-                view,
-                view not in of_entity,
-                self.readers[view].gather_spec(features, places),
-                tuple(name for name in features if self._is_narrowed(view, name, dtype)),
-            )
-            for view, (features, places) in by_view.items()
-        )
-        return TensorPlan(name, np.dtype(dtype.scalar.numpy), width, parts, tuple(request), tuple(scores))
-
     def _select(self, definition: Pipeline) -> SelectStep:
         scores = self.plan.application.models[definition.predict].outputs
         by = definition.select.by or next(iter(scores))
@@ -259,9 +226,6 @@ class PipelineCompiler:
     def _condition(self, column: str, declared: DeclaredCondition) -> Condition:
         view, feature = split_column(column)
         return compile_condition(view, feature, self._dtype(view, feature).scalar, declared)
-
-    def _is_narrowed(self, view: str, feature: str, target: DType) -> bool:
-        return not target.scalar.is_float and overflows(self._dtype(view, feature).scalar, target.scalar)
 
     def _dtype(self, view: str, feature: str) -> DType:
         return self.readers[view].features[feature].dtype

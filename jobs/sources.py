@@ -4,7 +4,7 @@ a query needs it, so that a broken source stops only the views that read it. `vi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,17 @@ from typing import Any, Self
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dt
 import pyarrow as pa
 from forebay.errors import Error, InvalidRequest, NotUsable
 
 from jobs.query_tables import QueryError, first_paragraph, tables_named
 from registry.definitions import Batch, Source
+
+_epoch_us = ibis.udf.scalar.builtin(
+    lambda at: at, name="epoch_us", signature=((dt.Timestamp(timezone="UTC"),), dt.int64)
+)
+"""The engine's own function: microseconds since 1970."""
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 """What the engine keeps in memory at most, before it goes on on disk."""
@@ -78,6 +84,51 @@ class Sources:
                 yield reader
             finally:
                 reader.close()
+
+    def source(self, name: str, *, wanted_by: str) -> Any:
+        """Return one source as an Ibis table; nothing is run yet.
+
+        Raises: as `table`; InvalidRequest where there is none of that name.
+        """
+        if name not in self._sources:
+            raise InvalidRequest(f"{wanted_by}: there is no source {name}")
+        self._register(name, within=())
+        with translated(f"source {name}"):
+            return self._engine.table(name)
+
+    def file(self, path: Path, name: str) -> Any:
+        """Return a Parquet file that a job wrote as an Ibis table, under a name that no source has."""
+        return self._engine.read_parquet(path, table_name=name)
+
+    def micros(self, column: Any) -> Any:
+        """Return an event time as int64 microseconds, UTC; a time without a zone is taken as UTC."""
+        if column.type().is_integer():
+            return column.cast("int64")
+        return _epoch_us(column.cast(dt.Timestamp(timezone="UTC")))
+
+    def newest_by(self, asked: Any, rows: Any, times: tuple[str, str], same: Sequence[Any]) -> Any:
+        """Return `asked`, each row with the newest of `rows` that is as `same` says, and whose time isn't
+        later; nulls where there is none. `times` are the columns of both; rows of one key differ in theirs.
+
+        Cost: when it is run, a sort of each side.
+        """
+        of_asked, of_rows = times
+        return asked.asof_join(rows, on=asked[of_asked] >= rows[of_rows], predicates=list(same))
+
+    def fetched(self, table: Any, *, place: str) -> pa.Table:
+        """Return the few rows of an expression. Raises: as `rows`."""
+        with translated(place):
+            return self._engine.raw_sql(str(ibis.to_sql(table, dialect="duckdb"))).fetch_arrow_table()
+
+    def write(self, table: Any, path: Path, *, place: str) -> None:
+        """Run an expression and write its rows, in its order, as one Parquet file.
+
+        Raises: as `rows`. Cost: streamed; what is sorted, grouped and joined spills to disk.
+        """
+        target = str(path).replace("'", "''")
+        with translated(place):
+            query = ibis.to_sql(table, dialect="duckdb")
+            self._engine.raw_sql(f"COPY ({query}) TO '{target}' (FORMAT parquet)")
 
     def event_time_of(self, batch: Batch) -> str:
         """Return the column that a batch's rows carry their event time in, where they have one."""

@@ -96,6 +96,17 @@ class ViewQuery:
         with translated(self._place):
             yield from table.select(*self._selected()).to_pyarrow_batches(chunk_size=chunk_rows)
 
+    @property
+    def table(self) -> Any:
+        """The rows as the query gives them: keys, features, and the event time where there is one."""
+        return self._table.select(*self._selected())
+
+    def tie_order(self, table: Any) -> list[Any]:
+        """Return how rows of one key and one event time are ordered, the one that counts first: by their
+        features, the greater first, in the order of the view. So a source whose rows lie otherwise gives the
+        same view, and so does a training set made of it."""
+        return [ibis.desc(table[feature.name], nulls_first=False) for feature in self.view.schema.features]
+
     def _selected(self) -> list[str]:
         names = [*self._keys, *(feature.name for feature in self.view.schema.features)]
         return list(dict.fromkeys([*names, self.event_time] if self.event_time else names))
@@ -106,8 +117,9 @@ class ViewQuery:
     def _newest_per_key(self) -> Any:
         keyed = self._keyed()
         # A row without an event time happened when the refresh started, which is the newest of all.
-        newest_first = [ibis.desc(keyed[self.event_time], nulls_first=True)] if self.event_time else None
-        rank = ibis.row_number().over(group_by=self._keys, order_by=newest_first)
+        newest_first = [ibis.desc(keyed[self.event_time], nulls_first=True)] if self.event_time else []
+        order = [*newest_first, *self.tie_order(keyed)]
+        rank = ibis.row_number().over(group_by=self._keys, order_by=order)
         ranked = keyed.mutate(forebay_rank=rank)
         return ranked.filter(ranked.forebay_rank == 0)
 
