@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 
-from benchmarks import overload_rows, peer_rows, store_pause
+from benchmarks import large_refresh, overload_rows, peer_rows, store_pause
 from benchmarks.bench import Bench
 from benchmarks.feast_row import rate_vs_feast
 from benchmarks.get_rows import get_vs_floor
@@ -71,6 +71,8 @@ ROWS = (
     Row("predict_rate_vs_handwritten", peer_rows.rate_vs_handwritten, at_least=2.5, large=True),
     Row("predict_p99_vs_handwritten", peer_rows.p99_vs_handwritten, at_most=1.0, large=True),
     Row("predict_100_rate_vs_handwritten", peer_rows.rate_of_100_vs_handwritten, at_least=5.0, large=True),
+    Row("refresh_1m_vs_pipeline", large_refresh.rate, at_least=0.6, large=True),
+    Row("refresh_1m_rss_mb", large_refresh.peak_memory, at_most=1_500, large=True),
     Row("read_100x60_rate_vs_feast", rate_vs_feast, at_least=20, large=True),
     Row(
         "predict_1m_vs_1k_p50",

@@ -42,6 +42,8 @@ def test_the_names_are_those_of_the_issues_when_all_rows_are_listed() -> None:
         "redis_pause_recovery_s",
         "read_100x60_p50_vs_floor",
         "read_100x60_rate_vs_feast",
+        "refresh_1m_vs_pipeline",
+        "refresh_1m_rss_mb",
         "get_100x50_vs_floor",
         "get_500x250_vs_floor",
         "bytes_per_entity",
