@@ -6,8 +6,16 @@ import sys
 
 from forebay.v1 import prediction_pb2 as pb
 
-from gateway.answer_wire import AnswerWriter, RecordedBytes, keep, response_bytes
+from gateway.answer_wire import (
+    AnswerWriter,
+    RecordedBytes,
+    degradation_message,
+    keep,
+    response_bytes,
+    stage_message,
+)
 from gateway.batch import NEVER_US, Answer, Recalled
+from gateway.convert import fill_column
 from gateway.kept_answer import CacheOutcome
 from tests.support.compiled_application import HOUR_US, CompiledApplication
 from tests.support.pipeline_application import PipelineApplication
@@ -51,6 +59,41 @@ async def test_answers_say_the_same_when_one_writer_writes_them_all(pipelines: P
     writer = AnswerWriter()
     for answer in (*answers, recalled, answers[0]):
         assert pb.PredictResponse.FromString(writer.bytes(answer)) == parsed(answer)
+
+
+async def test_answer_is_what_a_message_would_be_when_it_is_written_without_one(
+    application: CompiledApplication,
+) -> None:
+    await application.write("profile", 1, age=30, income=1.0, children=2)
+    answer = await made(application)
+    member = answer.member
+    member.stages.append(("late", member.admitted_s - 0.002, 20.0, -0.5))
+    written = parsed(answer)
+    expected = pb.PredictResponse()
+    for messages, columns in (
+        (expected.entities, answer.entities),
+        (expected.scores, answer.scores),
+        (expected.features, answer.features),
+    ):
+        for column in columns:
+            fill_column(messages.add(), column.name, column.values, column.scalar, column.statuses)
+    expected.degradations.extend([degradation_message(part) for part in member.degradations])
+    retrieve, runner = member.pipeline.retrieve, member.pipeline.predict.runner
+    assert retrieve is None
+    expected.provenance.MergeFrom(
+        pb.Provenance(
+            prediction_id=member.prediction_id,
+            release=member.pipeline.release,
+            model=runner.name,
+            model_version=runner.version,
+            cache=pb.CACHE_OUTCOME_OFF,
+            oldest_as_of_us=answer.oldest_as_of_us,
+            stages=[stage_message(timing, member.admitted_s) for timing in member.stages],
+            trace_id=member.trace_id,
+        )
+    )
+    assert written == expected
+    assert written.provenance.stages[-1].given_us == -500_000
 
 
 async def test_writer_holds_no_pipeline_whose_answers_it_wrote(application: CompiledApplication) -> None:
