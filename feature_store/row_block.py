@@ -52,6 +52,7 @@ class RowBlock:
     """n rows of one view, in the order of the keys.
 
     Shapes: row_statuses (n,) uint8: PRESENT, STALE, NOT_FOUND or ERROR; read-only, and shared among blocks.
+    generation_as_of_us: the as-of time of all rows, where it is one.
     is_whole: whether there are rows, all of them PRESENT, none with a null; False where that isn't known.
     error_rows: the rows with ERROR, (m,) positions, or None; corrupt_count counts them, and strings that turn
     out to be no UTF-8 when their column is asked for.
@@ -61,7 +62,6 @@ class RowBlock:
         "_absent_statuses",
         "_columns",
         "_event_times_us",
-        "_generation_as_of_us",
         "_has_nulls",
         "_layout",
         "_nulls",
@@ -71,6 +71,7 @@ class RowBlock:
         "_transposed",
         "corrupt_count",
         "error_rows",
+        "generation_as_of_us",
         "is_whole",
         "row_statuses",
         "view",
@@ -104,7 +105,7 @@ class RowBlock:
         self._rows = rows
         self._tails = tails
         self._has_nulls = has_nulls
-        self._generation_as_of_us = generation_as_of_us
+        self.generation_as_of_us = generation_as_of_us
         self._columns: dict[str, FeatureColumn] = {}
         self._transposed: dict[str, NDArray[Any]] = {}
         self._nulls: dict[str, tuple[NDArray[np.bool_], list[bool]]] = {}
@@ -131,22 +132,23 @@ class RowBlock:
         """The time that each row's age counts from, (n,) int64: its generation's, or its own write time; 0
         where there is no row.
         """
-        if self._generation_as_of_us is None:
-            return self._found_times(self._records[WRITE_US])
-        return self._found_times(np.full(len(self), self._generation_as_of_us, np.int64))
+        if self.generation_as_of_us is None:
+            times_us: NDArray[np.int64] = self._records[WRITE_US]
+            return times_us if self.is_whole else self._found_times(times_us)
+        return self._found_times(np.full(len(self), self.generation_as_of_us, np.int64))
 
     @property
     def oldest_as_of_us(self) -> int | None:
         """The least as-of time of the rows that are there; None where there is none."""
         if self.is_whole:
-            if self._generation_as_of_us is not None:
-                return self._generation_as_of_us
+            if self.generation_as_of_us is not None:
+                return self.generation_as_of_us
             return int(np.minimum.reduce(self._records[WRITE_US]))
         found = self._is_found()
         if not found.any():
             return None
-        if self._generation_as_of_us is not None:
-            return self._generation_as_of_us
+        if self.generation_as_of_us is not None:
+            return self.generation_as_of_us
         return int(self._records[WRITE_US][found].min())
 
     def gather(self, spec: GatherSpec, out: NDArray[Any], rows: NDArray[np.intp] | None = None) -> None:

@@ -105,14 +105,15 @@ class Member:
         """Report what the answer has to do without."""
         self.degradations.append(Degradation(stage, subject, reason, action, count))
 
-    def used(self, as_of_us: int, max_age_us: int | None = None) -> None:
-        """Note that rows known as of `as_of_us` (0 where there is none) take part in the answer."""
+    def used(self, as_of_us: int, stale_at_us: int) -> None:
+        """Note that rows take part in the answer that are known as of `as_of_us` (0 where there is none), and
+        are stale after `stale_at_us`."""
         if not as_of_us:
             return
         if self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us:
             self.oldest_as_of_us = as_of_us
-        if max_age_us is not None and as_of_us + max_age_us < self.stale_at_us:
-            self.stale_at_us = as_of_us + max_age_us
+        if stale_at_us < self.stale_at_us:
+            self.stale_at_us = stale_at_us
 
 
 @dataclass(slots=True)
@@ -127,12 +128,23 @@ class Candidates:
     scores: NDArray[np.float32]  # (m,) retrieval scores, NaN where they came from the request
     columns: Mapping[str, NDArray[np.generic]]  # (m,) key columns in the key's order; strings as objects
     rows: NDArray[np.intp] | None = None  # (m,) which of the n are left; None while all are
+    _starts: list[int] = field(default_factory=list)
+
+    def starts(self, members: int) -> list[int]:
+        """Return where the rows of each of so many members start among the m, and, last, m. Cost: once."""
+        if len(self._starts) != members + 1:
+            whose = self.member_of_row
+            self._starts = (
+                [0, len(whose)] if members == 1 else np.searchsorted(whose, np.arange(members + 1)).tolist()
+            )
+        return self._starts
 
     def of_members(self, places: Sequence[int]) -> Candidates:
         """Return the candidates of the members at `places` (rising), which become the members 0, 1, ..."""
         others = copy(self)
         others.keep(np.flatnonzero(np.isin(self.member_of_row, places)))
         others.member_of_row = np.searchsorted(places, others.member_of_row)
+        others._starts = []
         return others
 
     def compact(self) -> None:
@@ -143,6 +155,7 @@ class Candidates:
     def keep(self, kept: NDArray[np.intp]) -> None:
         """Drop all but the m rows that `kept` indexes."""
         self.rows = kept if self.rows is None else self.rows[kept]
+        self._starts = []
         self.member_of_row = self.member_of_row[kept]
         self.scores = self.scores[kept]
         self.columns = {name: values[kept] for name, values in self.columns.items()}
@@ -166,6 +179,10 @@ class Batch:
     candidate_blocks: dict[str, RowBlock] = field(default_factory=dict)
     tensors: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    oldest_as_of_us: int = 0
+    """The least as-of time of what every member uses; 0 while there is none. What only some use is theirs."""
+    stale_at_us: int = NEVER_US
+    """The last instant at which none of that is older than its view allows."""
     waited_s: float = 0.0
     """How long it has waited for rows that it could do without."""
     due_s: list[float] = field(init=False)
@@ -184,6 +201,13 @@ class Batch:
         self.ends_s = [member.give_up_s for member in self.members]
         self.last_end_s = max(self.ends_s)
         self.ends_together = min(self.ends_s) == self.last_end_s
+
+    def used(self, as_of_us: int, stale_at_us: int) -> None:
+        """Note what `Member.used` does, of rows that every member uses."""
+        if self.oldest_as_of_us == 0 or as_of_us < self.oldest_as_of_us:
+            self.oldest_as_of_us = as_of_us
+        if stale_at_us < self.stale_at_us:
+            self.stale_at_us = stale_at_us
 
     def hurry(self) -> None:
         """Use all the time that the members have: a step has been waited for in vain. The steps that are left
@@ -232,6 +256,7 @@ class Batch:
         """
         members = [self.members[place] for place in places]
         others = Batch(self.pipeline, members, self.now_us)
+        others.oldest_as_of_us, others.stale_at_us = self.oldest_as_of_us, self.stale_at_us
         others.hurry()
         for place in places:
             self.members[place] = replace(

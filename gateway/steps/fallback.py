@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from feature_store.codec import RowBlock
 from feature_store.types import Status
-from gateway.batch import Batch
+from gateway.batch import NEVER_US, Batch
 from gateway.plan import HydratedView, Rule
 
 NOT_FOUND = "NOT_FOUND"
 """Why a row is missing, where the store was asked for it and has none."""
 
-_NEVER_US = np.iinfo(np.int64).max
 _NULL, _DEFAULTED = np.uint8(Status.NULL), np.uint8(Status.DEFAULTED)
 
 
@@ -29,6 +28,7 @@ def settle(
     rows: Sequence[bytes | None],
     block: RowBlock,
     member_of_row: NDArray[np.intp],
+    starts: list[int],
     kept: NDArray[np.intp] | None = None,
     *,
     missing: str = NOT_FOUND,
@@ -36,7 +36,8 @@ def settle(
     """Return the block as the model may see it, and report on each member what it has to do without.
 
     Shapes: `rows` and `block` hold n rows; `member_of_row` (m,) says whose they are, for the m rows that
-    `kept` indexes (all n when None). `missing` is why a row isn't there.
+    `kept` indexes (all n when None); `starts` where each member's begin among them, and, last, m. `missing`
+    is why a row isn't there.
     Cost: a few array operations, one pass over the rows of several members; more where rows fall short.
     """
     if not block.is_whole:
@@ -45,7 +46,7 @@ def settle(
             counts = np.bincount(member_of_row[affected], minlength=len(batch.members))
             _report(batch, stage, view, reason, counts)
         block = view.trusted(rows, block, batch.now_us)
-    _note_ages(batch, view.view.max_age_us, block, member_of_row, kept)
+    _note_ages(batch, view.view.max_age_us, block, member_of_row, starts, kept)
     return block
 
 
@@ -54,18 +55,36 @@ def _note_ages(
     max_age_us: int | None,
     block: RowBlock,
     member_of_row: NDArray[np.intp],
+    starts: list[int],
     kept: NDArray[np.intp] | None,
 ) -> None:
-    """Note on each member how old the oldest is of the rows that it uses; others' rows don't count."""
+    """Note how old the oldest is of the rows that a member uses, on each of them; others' rows don't count.
+    Where that is one instant for all, on the batch."""
+    age_us = NEVER_US if max_age_us is None else max_age_us
     if kept is None and len(batch.members) == 1:
-        batch.members[0].used(block.oldest_as_of_us or 0, max_age_us)
+        as_of_us = block.oldest_as_of_us or 0
+        batch.members[0].used(as_of_us, as_of_us + age_us)
         return
-    as_of_us = block.as_of_us if kept is None else block.as_of_us[kept]  # (m,) int64, 0 where there is none
-    used = np.flatnonzero(as_of_us)
-    oldest_us = np.full(len(batch.members), _NEVER_US)
-    np.minimum.at(oldest_us, member_of_row[used], as_of_us[used])
-    for index in np.flatnonzero(oldest_us != _NEVER_US).tolist():
-        batch.members[index].used(int(oldest_us[index]), max_age_us)
+    if kept is None and block.is_whole and _all_have_rows(starts):
+        if block.generation_as_of_us is not None:
+            batch.used(block.generation_as_of_us, block.generation_as_of_us + age_us)
+            return
+        oldest = np.minimum.reduceat(block.as_of_us, starts[:-1]).tolist()
+        for member, as_of_us in zip(batch.members, oldest, strict=True):
+            member.used(as_of_us, as_of_us + age_us)
+        return
+    found = block.as_of_us if kept is None else block.as_of_us[kept]  # (m,) int64, 0 where there is none
+    used = np.flatnonzero(found)
+    oldest_us = np.full(len(batch.members), NEVER_US)
+    np.minimum.at(oldest_us, member_of_row[used], found[used])
+    for index in np.flatnonzero(oldest_us != NEVER_US).tolist():
+        as_of_us = int(oldest_us[index])
+        batch.members[index].used(as_of_us, as_of_us + age_us)
+
+
+def _all_have_rows(starts: list[int]) -> bool:
+    """Return whether every member has a row."""
+    return starts[-1] >= len(starts) - 1 and len(set(starts)) == len(starts)
 
 
 def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str, NDArray[np.bool_]]:

@@ -117,7 +117,7 @@ def _note_texts(batch: Batch, candidates: Candidates, texts: Sequence[Sequence[s
     recall = batch.pipeline.recall
     if recall is None or not recall.candidate_views:
         return
-    starts = np.searchsorted(candidates.member_of_row, np.arange(len(batch.members) + 1)).tolist()
+    starts = candidates.starts(len(batch.members))
     for view, view_texts in zip(batch.pipeline.hydrate_candidates, texts, strict=True):
         if view.name in recall.candidate_views:
             for index, member in enumerate(batch.members):
@@ -138,11 +138,14 @@ def _candidates(batch: Batch) -> Candidates:
 
 
 def _fill(batch: Batch, read: Sequence[Rows], missing: str) -> None:
-    members = np.arange(len(batch.members))
+    count = len(batch.members)
+    members, starts = np.arange(count), list(range(count + 1))
     for view, rows in zip(batch.pipeline.hydrate, read, strict=True):
         block = view.reader.decode(rows, batch.now_us)
         batch.rows[view.name] = rows
-        batch.blocks[view.name] = settle(batch, "hydrate", view, rows, block, members, missing=missing)
+        batch.blocks[view.name] = settle(
+            batch, "hydrate", view, rows, block, members, starts, missing=missing
+        )
 
 
 def _fill_candidates(batch: Batch, read: Sequence[Rows], missing: str) -> None:
@@ -151,10 +154,10 @@ def _fill_candidates(batch: Batch, read: Sequence[Rows], missing: str) -> None:
     for view, block in zip(views, blocks, strict=True):
         if view.required and missing == NOT_FOUND:
             _drop_missing(batch, candidates, view, block)
-    whose, kept = candidates.member_of_row, candidates.rows
+    whose, kept, starts = candidates.member_of_row, candidates.rows, candidates.starts(len(batch.members))
     for view, rows, block in zip(views, read, blocks, strict=True):
         batch.candidate_blocks[view.name] = settle(
-            batch, "hydrate_candidates", view, rows, block, whose, kept, missing=missing
+            batch, "hydrate_candidates", view, rows, block, whose, starts, kept, missing=missing
         )
 
 

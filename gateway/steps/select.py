@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,31 +10,81 @@ from forebay.deadline import Deadline
 from numpy.typing import NDArray
 
 from feature_store.types import NO_VALUE
-from gateway.batch import Answer, AnswerColumn, Batch, Member
+from gateway.batch import Answer, AnswerColumn, Batch, Candidates, Member
 from gateway.plan import RETRIEVAL_SCORE
 from registry.dtypes import Scalar
 
 
 async def select(batch: Batch, deadline: Deadline) -> None:
-    """Give each member that has not ended yet its answer, rows in rank order."""
-    count = len(batch.members)
-    if batch.candidates is None:
-        starts = list(range(count + 1))
-    elif count == 1:
-        starts = [0, batch.row_count]
-    else:
-        starts = np.searchsorted(batch.candidates.member_of_row, np.arange(count + 1)).tolist()
-    ranking = _ranking(batch)
+    """Give each member that has not ended yet its answer, rows in rank order.
+
+    Cost: a few array operations for all members, and a slice of each column for every one.
+    """
+    count, candidates = len(batch.members), batch.candidates
+    starts = list(range(count + 1)) if candidates is None else candidates.starts(count)
+    ranked = _ranked(batch)
     for index, member in enumerate(batch.members):
         if member.error is None and member.answer is None:
-            member.answer = _answer(batch, ranking, index, starts[index], starts[index + 1])
+            member.used(batch.oldest_as_of_us, batch.stale_at_us)
+            start = starts[index]
+            own = slice(start, min(starts[index + 1], start + member.top))
+            member.answer = ranked.answer(member, own)
 
 
-def _ranking(batch: Batch) -> NDArray[np.generic] | None:
-    """Return a number per scored row, (rows,): the less, the better; NaN comes last. None: one row each."""
-    candidates, by = batch.candidates, batch.pipeline.select.by
-    if candidates is None:
-        return None
+@dataclass(slots=True)
+class _Ranked:
+    """All scored rows of a batch as they rank, each member's together.
+
+    Shapes: order (m,) which row stands where; the columns (m,) in that order.
+    """
+
+    batch: Batch
+    order: NDArray[np.intp]
+    entities: list[tuple[str, NDArray[np.generic], Scalar]]
+    scores: list[tuple[str, NDArray[np.float32]]]
+
+    def answer(self, member: Member, rows: slice) -> Answer:
+        """Return the answer of the member whose rows are these, without those that are too many."""
+        entities = [AnswerColumn(name, values[rows], scalar) for name, values, scalar in self.entities]
+        return Answer(
+            member,
+            entities or _entities(member),
+            [AnswerColumn(name, values[rows], Scalar.FLOAT32) for name, values in self.scores],
+            [_feature(self.batch, self.order[rows], reference) for reference in member.return_features],
+            member.oldest_as_of_us,
+        )
+
+
+def _ranked(batch: Batch) -> _Ranked:
+    candidates, declared = batch.candidates, batch.pipeline.candidates
+    if candidates is None or declared is None:
+        return _Ranked(batch, np.arange(batch.row_count), [], list(batch.outputs.items()))
+    order = _order(batch, candidates)
+    return _Ranked(
+        batch,
+        order,
+        [(field.name, candidates.columns[field.name][order], field.dtype.scalar) for field in declared.key],
+        [(name, values[order]) for name, values in batch.outputs.items()],
+    )
+
+
+def _order(batch: Batch, candidates: Candidates) -> NDArray[np.intp]:
+    """Return the rows as they rank, each member's together, ties by key, those without a rank last."""
+    ranking, whose = _ranking(batch, candidates), candidates.member_of_row
+    is_alone = len(batch.members) == 1
+    order = ranking.argsort(kind="stable") if is_alone else np.lexsort((ranking, whose))
+    ranked = ranking[order]
+    rises = np.greater(ranked[1:], ranked[:-1])
+    if not is_alone:
+        rises |= np.greater(whose[1:], whose[:-1])
+    if not np.logical_and.reduce(rises):  # a tie, or NaN
+        order = np.lexsort((*reversed(list(candidates.columns.values())), ranking, whose))
+    return order
+
+
+def _ranking(batch: Batch, candidates: Candidates) -> NDArray[np.generic]:
+    """Return a number per scored row, (rows,): the less, the better; NaN comes last."""
+    by = batch.pipeline.select.by
     if by in batch.outputs:
         return -batch.outputs[by]
     if by == RETRIEVAL_SCORE:
@@ -58,42 +109,11 @@ def _descending(values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(np.where(missing, np.nan, ranks))
 
 
-def _answer(batch: Batch, ranking: NDArray[np.generic] | None, index: int, start: int, stop: int) -> Answer:
-    member = batch.members[index]
-    order = _order(batch, ranking, start, stop)[: member.top]  # (top,) scored rows, best first
-    return Answer(
-        member=member,
-        entities=_entities(batch, member, order),
-        scores=[AnswerColumn(name, values[order], Scalar.FLOAT32) for name, values in batch.outputs.items()],
-        features=[_feature(batch, order, reference) for reference in member.return_features],
-        oldest_as_of_us=member.oldest_as_of_us,
-    )
-
-
-def _order(batch: Batch, ranking: NDArray[np.generic] | None, start: int, stop: int) -> NDArray[np.intp]:
-    """Return the rows as they rank, ties by key, those without a rank last."""
-    if ranking is None or batch.candidates is None:
-        return np.arange(start, stop)
-    own = ranking[start:stop]
-    order = own.argsort(kind="stable")
-    ranked = own[order]
-    if not np.greater(ranked[1:], ranked[:-1]).all():  # a tie, or NaN
-        keys = [column[start:stop] for column in batch.candidates.columns.values()]
-        order = np.lexsort((*reversed(keys), own))
-    return order + start if start else order
-
-
-def _entities(batch: Batch, member: Member, order: NDArray[np.intp]) -> list[AnswerColumn]:
-    """Return the key columns of the ranked candidates, or of the request's entities for one row."""
-    pipeline, candidates = batch.pipeline, batch.candidates
-    if candidates is None or pipeline.candidates is None:
-        return [
-            AnswerColumn(field.name, _single(member.inputs.values[field.name]), field.dtype.scalar)
-            for field in pipeline.entity_keys
-        ]
+def _entities(member: Member) -> list[AnswerColumn]:
+    """Return the key columns of the request's entities, for one row."""
     return [
-        AnswerColumn(field.name, candidates.columns[field.name][order], field.dtype.scalar)
-        for field in pipeline.candidates.key
+        AnswerColumn(field.name, _single(member.inputs.values[field.name]), field.dtype.scalar)
+        for field in member.pipeline.entity_keys
     ]
 
 
