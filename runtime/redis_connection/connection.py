@@ -8,22 +8,20 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from forebay.deadline import NEVER, Deadline
 from forebay.errors import DeadlineExceeded, Error, InvalidRequest, NotUsable, Unavailable
-from hiredis import pack_command
 
 from runtime.clock import Clock
 from runtime.redis_connection.address import RedisAddress
 from runtime.redis_connection.errors import RedisReplyError, again
 from runtime.redis_connection.link import Link
+from runtime.redis_connection.packing import Argument, packed, packed_many
 from runtime.redis_connection.script import RedisScript
 from runtime.settings import RedisSettings
-
-Argument = bytes | str | int
 
 
 class RedisConnection:
@@ -81,7 +79,7 @@ class RedisConnection:
         Cost: one round trip, one future.
         """
         link = self._link or await self._connected_link(deadline)
-        reply = await link.send(_pack(args), 0, deadline)
+        reply = await link.send(packed(args), 0, deadline)
         if type(reply) is RedisReplyError:
             raise reply.translated()
         return reply
@@ -97,7 +95,7 @@ class RedisConnection:
         if not commands:
             return []
         link = self._link or await self._connected_link(deadline)
-        replies: list[Any] = await link.send(_packed(commands), len(commands), deadline)
+        replies: list[Any] = await link.send(packed_many(commands), len(commands), deadline)
         return replies
 
     async def eval_script(
@@ -179,7 +177,7 @@ class RedisConnection:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 await self._open_socket(link)
                 commands = self._address.handshake()
-                self._check_handshake(await link.send(_packed(commands), len(commands), NEVER))
+                self._check_handshake(await link.send(packed_many(commands), len(commands), NEVER))
         except (Error, OSError) as error:
             await link.end(Unavailable("connecting failed"))
             raise self._dial_failure(error) from error
@@ -218,9 +216,4 @@ class RedisConnection:
                 return Unavailable(f"can't connect to Redis at {name}: {error.strerror or error}")
 
 
-def _packed(commands: Sequence[Sequence[Argument]]) -> bytes:
-    return b"".join([_pack(tuple(command)) for command in commands])
-
-
-_pack = cast(Callable[[tuple[Argument, ...]], bytes], pack_command)
 _CLOSED = Unavailable("the connection to Redis is closed")
