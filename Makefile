@@ -68,7 +68,7 @@ $(FEAST): requirements/feast.lock
 
 lock:  ## Renew the locks to the newest releases (needs uv)
 	$(LOCK) -o requirements/server.lock pyproject.toml
-	$(LOCK) -o requirements/dev.lock pyproject.toml --extra embedded --extra examples --group dev
+	$(LOCK) -o requirements/dev.lock pyproject.toml --extra embedded --extra kafka --extra examples --group dev
 	$(LOCK) -o requirements/build.lock --group build
 	$(LOCK) -o requirements/proto.lock --group proto
 	$(LOCK) -o requirements/peers.lock --group peers -c requirements/server.lock

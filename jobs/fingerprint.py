@@ -37,6 +37,18 @@ def fingerprint(plan: Plan, views: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:_LENGTH]
 
 
+def source_files(plan: Plan, source: str) -> str:
+    """Return what tells one state of the files that a source is read from from another; empty where what is
+    read can't be known beforehand. Cost: as `fingerprint`."""
+    sources = {name.lower(): declared for name, declared in plan.application.sources.items()}
+    try:
+        files = list(_files([source], sources, Path(plan.root), ()))
+    except (_Unknowable, QueryError, OSError):
+        return ""
+    seen = [repr(plan.application.sources[source]), *files]
+    return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:_LENGTH]
+
+
 def definition_of(plan: Plan, view: str, schema_id: int) -> str:
     """Return what identifies how a view's rows are made: its query or source, and its row format."""
     batch = plan.application.views[view].batch

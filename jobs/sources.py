@@ -66,7 +66,10 @@ class Sources:
         """
         if batch.sql is not None:
             return self._query(batch.sql, f"{wanted_by}.batch.sql", within=())
-        name = batch.source or ""
+        return self.named(batch.source or "")
+
+    def named(self, name: str) -> Any:
+        """Return the Ibis table of a declared source; nothing is run yet. Raises: as `table`."""
         self._register(name, within=())
         with translated(f"source {name}"):
             return self._engine.table(name)

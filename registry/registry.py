@@ -184,6 +184,13 @@ class Registry:
                 return release
         raise self._lost()
 
+    async def renew(self, view: str, *, who: str = "", why: str = "") -> Release:
+        """Make a new generation of a view that is written in place live, which has no rows yet; return the
+        release. Raises: as `publish`.
+        """
+        _, [generation] = await self._ledger.begin_batch([view])
+        return await self.publish(lambda live: live.with_view(view, generation), who=who, why=why)
+
     async def _required_live(self) -> Release:
         live = await self.live()
         if live is None:

@@ -27,6 +27,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from runtime.admission_settings import AdmissionSettings
 from runtime.engine_settings import AnnIndexSettings, FeatureStoreSettings, OnnxSettings
 from runtime.settings_group import Group
+from runtime.stream_settings import StreamSettings
 from runtime.submission_settings import SubmissionSettings
 
 PREFIX = "FOREBAY_"
@@ -249,6 +250,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
     refresh: RefreshSettings = RefreshSettings()
+    stream: StreamSettings = StreamSettings()
     ann_index: AnnIndexSettings = AnnIndexSettings()
     onnx: OnnxSettings = OnnxSettings()
     model_server: ModelServerSettings = ModelServerSettings()

@@ -32,8 +32,11 @@ class RedisConnection:
     Units: a deadline is an instant of `clock`, which must run with the event loop's.
     """
 
-    def __init__(self, address: RedisAddress, settings: RedisSettings, clock: Clock) -> None:
+    def __init__(
+        self, address: RedisAddress, settings: RedisSettings, clock: Clock, lasting: bool = True
+    ) -> None:
         self._address = address
+        self._lasting = lasting
         self._settings = settings
         self._clock = clock
         self._link: Link | None = None
@@ -47,18 +50,19 @@ class RedisConnection:
 
         For a server that starts before its Redis does. Raises: InvalidRequest for a wrong URL.
         """
-        try:
-            address = RedisAddress.parse(url)
-        except ValueError as error:
-            raise InvalidRequest(str(error), field="redis.url") from error
-        return cls(address, settings, clock)
+        return cls(_parsed(url), settings, clock)
 
     @classmethod
-    async def connect(cls, url: str, settings: RedisSettings, clock: Clock) -> RedisConnection:
-        """Return a connection that is up. Raises: InvalidRequest for a wrong URL; Unavailable where nobody
-        answers or the server isn't ready; NotUsable where it refuses us.
+    async def connect(
+        cls, url: str, settings: RedisSettings, clock: Clock, *, lasting: bool = True
+    ) -> RedisConnection:
+        """Return a connection that is up. One that isn't `lasting` doesn't come back when it is lost: for who
+        must know that what the server has said since is still so, which a failover may change.
+
+        Raises: InvalidRequest for a wrong URL; Unavailable where nobody answers or the server isn't ready;
+        NotUsable where it refuses us.
         """
-        connection = cls.open(url, settings, clock)
+        connection = cls(_parsed(url), settings, clock, lasting)
         try:
             await connection._connected_link(NEVER)
         except BaseException:
@@ -151,6 +155,8 @@ class RedisConnection:
                 continue
             since_s = self._clock.monotonic_s()
             await self._serve(link)
+            if not self._lasting:
+                return
             if self._clock.monotonic_s() - since_s > self._settings.reconnect_longest_s:
                 wait_s = 0.0
 
@@ -214,6 +220,13 @@ class RedisConnection:
                 return NotUsable(f"the certificate of Redis at {name} isn't accepted: {error.verify_message}")
             case _:
                 return Unavailable(f"can't connect to Redis at {name}: {error.strerror or error}")
+
+
+def _parsed(url: str) -> RedisAddress:
+    try:
+        return RedisAddress.parse(url)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="redis.url") from error
 
 
 _CLOSED = Unavailable("the connection to Redis is closed")

@@ -1,0 +1,55 @@
+"""Which worker reads which partition. For efficiency only: two that read one partition change nothing
+twice."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from jobs.stream.partitions import workers_key
+from runtime.clock import Clock
+from runtime.redis_connection import RedisConnection, RedisScript
+
+_RENEW = RedisScript((Path(__file__).parent / "lua" / "renew_lease.lua").read_text())
+
+
+class Leases:
+    """The leases of one worker. Raises: what the connection does."""
+
+    def __init__(
+        self, connection: RedisConnection, app: str, worker: str, lease_s: float, clock: Clock
+    ) -> None:
+        self._connection = connection
+        self._app = app
+        self._worker = worker
+        self._lease_ms = math.ceil(lease_s * 1000)
+        self._clock = clock
+
+    async def join(self, stream: str) -> int:
+        """Say that this worker is there; return how many there are of the stream's."""
+        key, now_ms = workers_key(self._app, stream), self._clock.now_us() // 1000
+        commands: list[tuple[bytes | str | int, ...]] = [
+            ("ZADD", key, now_ms + self._lease_ms, self._worker),
+            ("ZREMRANGEBYSCORE", key, "-inf", now_ms),
+            ("PEXPIRE", key, 10 * self._lease_ms),
+            ("ZCARD", key),
+        ]
+        replies = await self._connection.execute_many(commands)
+        return max(1, replies[-1]) if isinstance(replies[-1], int) else 1
+
+    async def leave(self, stream: str) -> None:
+        """Say that this worker is gone."""
+        await self._connection.execute("ZREM", workers_key(self._app, stream), self._worker)
+
+    async def take(self, key: str) -> bool:
+        """Return whether the lease is this worker's now; it wasn't before."""
+        taken = await self._connection.execute("SET", key, self._worker, "NX", "PX", self._lease_ms)
+        return taken is not None
+
+    async def keep(self, key: str) -> bool:
+        """Prolong a lease; return whether it is still this worker's."""
+        return bool(await self._connection.eval_script(_RENEW, [key], [self._worker, self._lease_ms]))
+
+    async def give_up(self, key: str) -> None:
+        """Let go of a lease, if it is this worker's."""
+        await self._connection.eval_script(_RENEW, [key], [self._worker, 0])
