@@ -6,5 +6,14 @@ from feature_store.encoder import EncodedBatch, RowEncoder
 from feature_store.gather import GatherSpec
 from feature_store.row_block import FeatureColumn, RowBlock
 from feature_store.view_reader import ViewReader
+from feature_store.windows.reader import WindowReader
 
-__all__ = ["EncodedBatch", "FeatureColumn", "GatherSpec", "RowBlock", "RowEncoder", "ViewReader"]
+__all__ = [
+    "EncodedBatch",
+    "FeatureColumn",
+    "GatherSpec",
+    "RowBlock",
+    "RowEncoder",
+    "ViewReader",
+    "WindowReader",
+]

@@ -33,8 +33,11 @@ class ViewReader:
     every answer. `as_of_us` is the generation's data-complete time for a swap view, and isn't used for an
     upsert view, whose rows' age counts from their write time.
 
+    `absent_row` is what decodes as NOT_FOUND, whatever the view.
     Raises: ValueError for a swap view's generation without an as-of time.
     """
+
+    absent_row: bytes | None = None
 
     def __init__(self, view: FeatureView, generation: int | None, as_of_us: int | None) -> None:
         if view.publish == "swap" and generation is not None and as_of_us is None:
@@ -43,13 +46,18 @@ class ViewReader:
         self.features = {feature.name: feature for feature in view.schema.features}
         self.generation = generation
         self.near_cache_s = view.near_cache_us / 1e6
-        self.as_of_us = as_of_us if view.publish == "swap" else None
+        self._as_of_us = as_of_us if view.publish == "swap" else None
         self._keys = None if generation is None else RowKeys(view.entity_id, view.view_id, generation)
         layout = self._layout = RowLayout(view.schema)
         self._mixed = MixedRows(layout, [RowLayout(schema) for schema in view.older])
         self._absent_row = template_row(layout, with_defaults=True)
         self._clean_head = layout.clean_head
         self._heads = np.frombuffer(layout.clean_head + layout.nulls_head, "<u4")
+
+    @property
+    def as_of_us(self) -> int | None:
+        """The time until which the generation's data is complete; None where each row has its own."""
+        return self._as_of_us
 
     @property
     def published(self) -> bool:
@@ -69,7 +77,7 @@ class ViewReader:
 
     def absent(self, count: int) -> RowBlock:
         """Return `count` rows that aren't there."""
-        return self.decode([None] * count, 0)
+        return self.decode([self.absent_row] * count, 0)
 
     def decode(self, rows: Sequence[bytes | None], now_us: int) -> RowBlock:
         """Return the rows, their age taken at `now_us`.
@@ -140,7 +148,7 @@ class ViewReader:
             records,
             statuses,
             has_nulls=has_nulls,
-            generation_as_of_us=self.as_of_us,
+            generation_as_of_us=self._as_of_us,
             rows=rows,
             tails=tails,
             error_rows=error_rows,
@@ -151,13 +159,15 @@ class ViewReader:
         """Return PRESENT or STALE per row; a shared array where all are the same."""
         max_age_us, count = self.view.max_age_us, len(records)
         if max_age_us is None or not count:
-            return _all(Status.PRESENT, count)
+            return shared_statuses(Status.PRESENT, count)
         oldest_fresh_us = now_us - max_age_us
-        if self.as_of_us is not None:
-            return _all(Status.PRESENT if self.as_of_us >= oldest_fresh_us else Status.STALE, count)
+        if self._as_of_us is not None:
+            return shared_statuses(
+                Status.PRESENT if self._as_of_us >= oldest_fresh_us else Status.STALE, count
+            )
         write_times_us = records[WRITE_US]
         if _least(write_times_us) >= oldest_fresh_us:
-            return _all(Status.PRESENT, count)
+            return shared_statuses(Status.PRESENT, count)
         stale = write_times_us < oldest_fresh_us
         return np.where(stale, np.uint8(Status.STALE), np.uint8(Status.PRESENT))
 
@@ -176,7 +186,8 @@ def _shared(status: Status) -> NDArray[np.uint8]:
 _SHARED = {status: _shared(status) for status in (Status.PRESENT, Status.STALE)}
 
 
-def _all(status: Status, count: int) -> NDArray[np.uint8]:
+def shared_statuses(status: Status, count: int) -> NDArray[np.uint8]:
+    """Return (count,) of one status, PRESENT or STALE; shared: don't write into it."""
     return _SHARED[status][:count] if count <= _SHARED_ROWS else np.full(count, status, np.uint8)
 
 

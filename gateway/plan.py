@@ -77,7 +77,8 @@ class HydratedView:
             distrusted = distrusted | (block.row_statuses == Status.STALE)
         if not distrusted.any():
             return block
-        kept = [None if bad else row for row, bad in zip(rows, distrusted.tolist(), strict=True)]
+        absent = self.reader.absent_row
+        kept = [absent if bad else row for row, bad in zip(rows, distrusted.tolist(), strict=True)]
         return self.reader.decode(kept, now_us)
 
 

@@ -95,7 +95,8 @@ async def hydrate(batch: Batch, read: Read) -> None:
 
 async def hydrate_without(batch: Batch, reason: str, error: Error) -> None:
     """Fill in `batch.blocks` by each view's rule, no row of it being there for `reason`."""
-    _fill(batch, [[None] * len(batch.members)] * len(batch.pipeline.hydrate), reason)
+    absent = [[view.reader.absent_row] * len(batch.members) for view in batch.pipeline.hydrate]
+    _fill(batch, absent, reason)
 
 
 async def hydrate_candidates(batch: Batch, read: Read) -> None:
@@ -127,8 +128,9 @@ def _note_texts(batch: Batch, candidates: Candidates, texts: Sequence[Sequence[s
 async def hydrate_candidates_without(batch: Batch, reason: str, error: Error) -> None:
     """Fill in `batch.candidate_blocks` by each view's rule, no row of it being there for `reason`: whether a
     required one exists isn't known, so no candidate is dropped."""
-    absent: list[bytes | None] = [None] * len(_candidates(batch).texts)
-    _fill_candidates(batch, [absent] * len(batch.pipeline.hydrate_candidates), reason)
+    count = len(_candidates(batch).texts)
+    absent = [[view.reader.absent_row] * count for view in batch.pipeline.hydrate_candidates]
+    _fill_candidates(batch, absent, reason)
 
 
 def _candidates(batch: Batch) -> Candidates:
