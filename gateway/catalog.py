@@ -78,8 +78,15 @@ class ViewCatalog:
             batch=batch,
             row_count=None if record is None else _row_count(record, view),
             age_us=age_us,
-            stale=None if age_us is None else view.max_age_us is not None and age_us > view.max_age_us,
+            stale=_stale(view, age_us),
         )
+
+
+def _stale(view: FeatureView, age_us: int | None) -> bool | None:
+    """Return whether a view is too old; windows are where nothing tells how far their stream has come."""
+    if age_us is None:
+        return None if view.ring is None else True
+    return view.max_age_us is not None and age_us > view.max_age_us
 
 
 def _row_count(record: BatchRecord, view: FeatureView) -> int | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 from forebay.errors import Error
 
 from ann_index.snapshot import Snapshot
-from feature_store.codec import ViewReader
+from feature_store.codec import ViewReader, WindowReader
 from feature_store.schema import feature_view
 from feature_store.types import KeyField
+from feature_store.windows.freshness import StreamFreshness
 from gateway.compile_pipeline import PipelineCompiler
 from gateway.plan import CompiledPipeline, CompiledRelease
 from gateway.shelf import Shelf
@@ -20,13 +21,18 @@ from registry.precomputed import precomputed_gap
 from registry.release import FallbackRelease, Release
 
 
-def compile_release(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelease:
+def compile_release(
+    plan: Plan, release: Release, shelf: Shelf, freshness: StreamFreshness | None = None
+) -> CompiledRelease:
     """Return the release, ready to serve. What can't be bound is left out and listed with its reason.
+
+    `freshness` tells how far streams have come, whenever rows are read; without it nothing is known of that.
 
     Cost: blocking; loads the indexes and models that the shelf doesn't hold yet.
     """
     application = plan.application
-    readers = {name: _reader(plan, release, name) for name in application.views}
+    freshness = freshness or StreamFreshness()
+    readers = {name: _reader(plan, release, name, freshness) for name in application.views}
     indexes, broken_indexes = _snapshots(application, release, shelf)
     compiler = PipelineCompiler(plan, release, shelf, readers, indexes, broken_indexes)
     pipelines: dict[str, CompiledPipeline] = {}
@@ -69,10 +75,12 @@ def _fallback_gap(pipeline: Pipeline, entry: FallbackRelease | None) -> str:
     return "its fallback candidates have never been read: run `forebay refresh run`"
 
 
-def _reader(plan: Plan, release: Release, name: str) -> ViewReader:
+def _reader(plan: Plan, release: Release, name: str, freshness: StreamFreshness) -> ViewReader:
     """Return a view's reader: of the live generation; of generation 0 where rows are written in place."""
     view = feature_view(plan, name)
     live = release.views.get(name)
+    if view.ring is not None:
+        return WindowReader(view, None if live is None else live.generation, freshness)
     if view.publish == "upsert":
         return ViewReader(view, generation=0 if live is None else live.generation, as_of_us=None)
     if live is None:

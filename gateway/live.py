@@ -11,6 +11,7 @@ from typing import Final
 
 from forebay.errors import Error, NotUsable, Unavailable
 
+from feature_store.windows.freshness import StreamFreshness
 from gateway.compile import compile_release
 from gateway.plan import CompiledRelease
 from gateway.shelf import Shelf
@@ -35,6 +36,8 @@ class LiveRelease:
         self._shelves: dict[str, Shelf] = {}
         self._poll_s = poll_s
         self._current: CompiledRelease | None = None
+        self._freshness = StreamFreshness()
+        self._watermark_error = ""
         self._release: Release | None = None
         self._named: tuple[Plan, Release] | None = None
         self._refused: Release | None = None
@@ -65,6 +68,8 @@ class LiveRelease:
         while True:
             try:
                 number = await self._registry.live_number()
+                if self._reads_streams(self._current):
+                    await self._read_watermarks()
                 if number == 0:
                     self._miss()
                 elif await self._consider(await self._registry.release(number)):
@@ -122,11 +127,13 @@ class LiveRelease:
         """Compile a release and put it in service, unless a pipeline that works now would stop working."""
         plan = await self._registry.plan(release.plan)
         shelf = self._shelves.setdefault(plan.root, self._make_shelf(Path(plan.root)))
-        compiled = await asyncio.to_thread(_compiled, plan, release, shelf)
+        compiled = await asyncio.to_thread(_compiled, plan, release, shelf, self._freshness)
         lost = self._lost(compiled)
         if lost:
             self._refuse(f"release {release.number} is not put in service: {lost}")
             return False
+        if self._reads_streams(compiled):
+            await self._read_watermarks()
         for name, reason in {**compiled.broken_indexes, **compiled.broken_pipelines}.items():
             logger.warning("release %d: %s can't be used: %s", release.number, name, reason)
         for name, reason in compiled.uncovered.items():
@@ -140,6 +147,22 @@ class LiveRelease:
         self._shelves = {root: one for root, one in self._shelves.items() if one is shelf}
         shelf.keep_only(named, *([] if previous is None else [previous]))
         return True
+
+    @staticmethod
+    def _reads_streams(release: CompiledRelease | None) -> bool:
+        return release is not None and any(reader.view.ring for reader in release.readers.values())
+
+    async def _read_watermarks(self) -> None:
+        """Tell the readers of windows how far streams have come; where that can't be told, they keep what
+        they know, which ages.
+        """
+        try:
+            self._freshness.lowest_us = await self._registry.watermarks.lowest()
+            self._watermark_error = ""
+        except Error as error:
+            if error.message != self._watermark_error:
+                logger.error("the streams' watermarks can't be read: %s", error.message)
+            self._watermark_error = error.message
 
     def _lost(self, compiled: CompiledRelease) -> str:
         if self._current is None:
@@ -167,7 +190,7 @@ class LiveRelease:
         self.pending_error = reason
 
 
-def _compiled(plan: Plan, release: Release, shelf: Shelf) -> CompiledRelease:
-    compiled = compile_release(plan, release, shelf)
+def _compiled(plan: Plan, release: Release, shelf: Shelf, freshness: StreamFreshness) -> CompiledRelease:
+    compiled = compile_release(plan, release, shelf, freshness)
     warm(compiled)
     return compiled

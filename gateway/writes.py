@@ -50,6 +50,8 @@ class FeatureWrites:
         Cost: one round trip per chunk of rows.
         """
         view = reader.view
+        if view.ring is not None:
+            raise NotUsable(f"view {view.name} is made of a stream's events; publish events instead of rows")
         if view.publish != "upsert":
             raise NotUsable(
                 f"view {view.name} is published by {view.publish}; only an upsert view is written in place"

@@ -9,6 +9,7 @@ from feature_store.upgrade import widens
 from jobs.precomputed_state import precomputed_remarks
 from registry.definitions import Application, View
 from registry.dtypes import DType
+from registry.evolution import next_ring
 from registry.plan import Plan
 from registry.release import Release
 
@@ -23,7 +24,10 @@ def change_costs(old: Plan | None, live: Release | None, new: Application) -> li
     found: list[str] = []
     for name, view in new.views.items():
         users = [pipeline for pipeline, declared in new.pipelines.items() if name in declared.views]
-        sentences = _of_view(name, before.views.get(name), view, is_published=name in published)
+        if view.stream is None:
+            sentences = _of_view(name, before.views.get(name), view, is_published=name in published)
+        else:
+            sentences = _of_windows(name, old, view)
         found += [_used(sentence, users) for sentence in sentences]
     found += precomputed_remarks(new, live, ())
     for name in new.indexes:
@@ -46,6 +50,23 @@ def _of_view(name: str, before: View | None, now: View, *, is_published: bool) -
     lost = [feature for feature, dtype in now.dtypes.items() if _reads_null(before, feature, dtype)]
     if is_published and lost:
         yield f"view {name}: {', '.join(lost)} read null, or the default, until {until}"
+
+
+def _of_windows(name: str, old: Plan | None, now: View) -> Iterator[str]:
+    """What windows are made of is kept in tiles; others than those in use have to be filled anew."""
+    tiles = None if old is None else old.tiles(name)
+    if old is None or tiles is None:
+        yield f"view {name} {_FILLED}"
+        return
+    stream, kept = tiles
+    wanted = next_ring(old.ids, name, now)
+    if stream != now.stream:
+        yield f"view {name} starts anew, of another stream, and {_FILLED}"
+    elif wanted.layout() != kept.features:
+        yield f"view {name} starts anew, with tiles that hold what its windows need, and {_FILLED}"
+
+
+_FILLED = "reads STALE until `forebay stream run` has brought in its stream"
 
 
 def _until(name: str, view: View) -> str:

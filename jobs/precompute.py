@@ -10,6 +10,7 @@ from pathlib import Path
 
 from forebay.errors import Conflict, Error, InvalidRequest, NotUsable
 
+from feature_store.windows.freshness import StreamFreshness
 from gateway.compile import compile_release
 from gateway.plan import CompiledPipeline
 from gateway.precomputed.beforehand import Beforehand
@@ -70,7 +71,8 @@ class Precompute:
         _check_allowed(plan, pipeline)
         options = options or _as_before(live, pipeline)
         started_us = self.clock.now_us()
-        compiled = await in_thread(self._compiled, plan, live, pipeline)
+        freshness = StreamFreshness(await self.versions.registry.watermarks.lowest())
+        compiled = await in_thread(self._compiled, plan, live, pipeline, freshness)
         _check_answers(compiled, options)
         ranking, inputs = await in_thread(self._wanted, plan, compiled, options)
         registry = self.versions.registry
@@ -100,7 +102,7 @@ class Precompute:
             raise NotUsable(f"no application {registry.app} is applied: run `forebay apply FILE` first")
         return await registry.plan(live.plan), live
 
-    def _compiled(self, plan: Plan, live: Release, name: str) -> CompiledPipeline:
+    def _compiled(self, plan: Plan, live: Release, name: str, freshness: StreamFreshness) -> CompiledPipeline:
         """Load what the pipeline needs, and nothing else. Raises: NotUsable, saying what is missing."""
         application = plan.application
         pipeline = application.pipelines[name]
@@ -109,7 +111,8 @@ class Precompute:
         narrow = application.model_copy(update={"pipelines": {name: pipeline}, "indexes": indexes})
         settings = self.settings
         shelf = Shelf(plan.app, settings.artifacts, Path(plan.root), settings.ann_index, settings.onnx)
-        return compile_release(replace(plan, application=narrow), live, shelf).pipeline(name)
+        narrow_plan = replace(plan, application=narrow)
+        return compile_release(narrow_plan, live, shelf, freshness).pipeline(name)
 
     def _wanted(
         self, plan: Plan, compiled: CompiledPipeline, options: PrecomputedFor

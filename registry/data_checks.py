@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from registry.constants import mismatch
 from registry.data_definitions import AGGREGATES, Batch, Index, Model, Stream, View, Window, split_column
 from registry.dtypes import DType, Scalar
+from registry.durations import format_duration
 from registry.problems import FilePath, suggestion
+from registry.rings import MAX_TILES, ring_of
 from registry.scope import RESERVED_VIEWS, Scope
 
 KEY_SCALARS = (Scalar.INT32, Scalar.INT64, Scalar.STRING)
-MAX_TILES = 64
 RESERVED_FEATURES = ("event_time",)
 """Column names that mean something else in a batch's rows."""
 
@@ -151,10 +152,13 @@ def _check_windows(scope: Scope, path: FilePath, view: View) -> None:
     if not scope.knows("streams", view.stream, (*path, "stream")):
         return
     stream = scope.application.streams[view.stream]
+    for name in view.features:
+        what = "a view over a stream has windows only: nothing would ever write this feature"
+        scope.report((*path, "features", name), what)
     for name, window in view.windows.items():
-        if name in view.features:
-            scope.report((*path, "windows", name), f"{name!r} is also a feature")
+        _check_not_reserved(scope, (*path, "windows", name), name)
         _check_window(scope, (*path, "windows", name), window, view.stream, stream)
+    _check_ring(scope, path, view)
     entity = scope.application.entities.get(view.entity)
     for field, dtype in entity.key.items() if entity is not None else ():
         if stream.fields.get(field, dtype) != dtype or field not in scope.names(
@@ -178,11 +182,32 @@ def _check_window(scope: Scope, path: FilePath, window: Window, stream_name: str
             )
     if window.over_us % window.tile_us:
         scope.report((*path, "over"), "must be a whole multiple of tile")
-    elif window.over_us // window.tile_us > MAX_TILES:
+    elif window.over_us // window.tile_us >= MAX_TILES:
         tiles = window.over_us // window.tile_us
-        scope.report((*path, "tile"), f"makes {tiles} tiles of the window; at most {MAX_TILES} are kept")
+        what = f"makes {tiles} tiles of the window, and a part of one; at most {MAX_TILES} are kept"
+        scope.report((*path, "tile"), what)
     if window.default is not None:
         _check_constant(scope, (*path, "default"), window.default, window.dtype)
+
+
+def _check_ring(scope: Scope, path: FilePath, view: View) -> None:
+    """Windows of a view share tiles, of the greatest size that divides all of theirs."""
+    fitting = {
+        name: window
+        for name, window in view.windows.items()
+        if window.over_us % window.tile_us == 0 and window.over_us // window.tile_us < MAX_TILES
+    }
+    if not fitting:
+        return
+    ring = ring_of(fitting.values())
+    for name, window in fitting.items():
+        tiles = ring_of([window]).span_us // ring.tile_us
+        if tiles > MAX_TILES:
+            scope.report(
+                (*path, "windows", name, "tile"),
+                f"the view's windows share tiles of {format_duration(ring.tile_us)}, and this one needs "
+                f"{tiles} of them; at most {MAX_TILES} are kept: choose other tiles, or a view of its own",
+            )
 
 
 def _is_number(dtype: DType) -> bool:

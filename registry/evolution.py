@@ -104,13 +104,18 @@ def next_ids(
     )
 
 
-def _layout(history: PlanIds, name: str, view: View) -> tuple[tuple[str, str], ...]:
-    """Return the view's layout in the next plan: a ring that serves its windows already stays."""
+def next_ring(history: PlanIds, name: str, view: View) -> Ring:
+    """Return the ring of a view over a stream in the next plan: one that serves its windows already stays."""
+    wanted = ring_of(view.windows.values())
     *_, present = history.schemas.get(name, ()) or (None,)
-    if view.stream is None or present is None or not is_ring_layout(present.features):
-        return _features(view)
-    kept, wanted = Ring.of_layout(present.features), ring_of(view.windows.values())
-    return (kept if kept.serves(wanted) else wanted).layout()
+    if present is None or not is_ring_layout(present.features):
+        return wanted
+    kept = Ring.of_layout(present.features)
+    return kept if kept.serves(wanted) else wanted
+
+
+def _layout(history: PlanIds, name: str, view: View) -> tuple[tuple[str, str], ...]:
+    return _features(view) if view.stream is None else next_ring(history, name, view).layout()
 
 
 def _with_layout(

@@ -48,6 +48,13 @@ class Plan:
     root: str
     ids: PlanIds
 
+    def tiles(self, view: str) -> tuple[str, SchemaVersion] | None:
+        """Return the stream whose events a view's rows hold, and the layout of its ring; None for others."""
+        defined = self.application.views.get(view)
+        if defined is None or defined.stream is None:
+            return None
+        return defined.stream, self.ids.schemas[view][-1]
+
     def to_json(self) -> str:
         """Return the plan as the registry stores it."""
         return _PLAN.dump_json(self, by_alias=True, exclude_none=True).decode()

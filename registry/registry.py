@@ -15,6 +15,7 @@ from registry.evolution import evolution_problems, next_ids
 from registry.ledger import KEPT_BATCHES, KEPT_RELEASES, Ledger
 from registry.plan import NO_IDS, Plan
 from registry.release import FallbackRelease, Release
+from registry.watermarks import Watermarks
 from runtime.clock import Clock
 from runtime.redis_connection import RedisConnection
 
@@ -33,6 +34,8 @@ class Registry:
         self.app = app
         self._clock = clock
         self._ledger = Ledger(connection, app)
+        self.watermarks = Watermarks(connection, app)
+        """How far streams have come."""
 
     async def live_number(self) -> int:
         """Return the number of the live release; 0 where nothing was applied. Cost: one round trip."""
@@ -123,7 +126,7 @@ class Registry:
             if plan is None or plan.application != application or plan.root != str(root):
                 plan = await self._next_plan(newest, application, str(root))
             base = Release(0, self.app, plan.number) if live is None else live
-            draft = await self._with_views(base.with_plan(plan), application)
+            draft = await self._with_views(base.with_plan(plan), live_plan, plan)
             draft = _with_models(draft, application, models or {}, set_traffic)
             draft = draft.with_fallbacks(fallbacks or {})
             if live is not None and draft.says_the_same(live):
@@ -143,11 +146,16 @@ class Registry:
         number = 1 if newest is None else newest.number + 1
         return Plan(number, self.app, application, root, next_ids(history, application, entities, views))
 
-    async def _with_views(self, draft: Release, application: Application) -> Release:
-        """Give a generation to each view that is written in place and has none."""
+    async def _with_views(self, draft: Release, live_plan: Plan | None, plan: Plan) -> Release:
+        """Give a generation to each view that is written in place and has none, or none that it can use:
+        rows of a stream's tiles are of no use with other tiles, or of another stream, or where no tiles are.
+        """
+        for name in draft.views:
+            if live_plan is not None and live_plan.tiles(name) != plan.tiles(name):
+                draft = draft.without_view(name)
         names = [
             name
-            for name, view in application.views.items()
+            for name, view in plan.application.views.items()
             if view.publish == "upsert" and name not in draft.views
         ]
         if names:

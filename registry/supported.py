@@ -18,11 +18,6 @@ def check_supported(scope: Scope) -> None:
 
 def _refused(scope: Scope) -> Iterator[tuple[FilePath, str]]:
     application = scope.application
-    for name in application.streams:
-        yield ("streams", name), "streams are"
-    for name, view in application.views.items():
-        if view.stream is not None:
-            yield ("views", name, "stream"), "views of a stream are"
     for name, model in application.models.items():
         for key, part in model.inputs.items():
             for place, column in enumerate(part.columns):

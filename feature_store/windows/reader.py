@@ -22,6 +22,7 @@ from feature_store.windows.freshness import StreamFreshness
 from feature_store.windows.merging import compile_windows, merged
 from feature_store.windows.ring_row import FIXED_BYTES, POSITION_BYTES
 from registry.dtypes import Scalar
+from registry.watermarks import ViewGeneration
 
 WITHHELD: Final = bytes(bytearray(b"withheld"))
 """Stands in the place of a row that wasn't read, or may not be used: of a view over a stream, no row says
@@ -58,7 +59,7 @@ class WindowReader(ViewReader):
             raise NotUsable(f"view {view.name} isn't over a stream")
         self._form = view.ring
         self._freshness = freshness
-        self._place = view.view_id, generation or 0
+        self._place = ViewGeneration(view.view_id, generation or 0)
         self._merges = compile_windows(view.ring, view.windows)
         self._head = int.from_bytes(view.ring.head, "little")
         self._empty = view.ring.head.ljust(FIXED_BYTES, b"\0")
@@ -130,9 +131,9 @@ class WindowReader(ViewReader):
         slots = self._layout.slots
         for name, values in merged(self._form, self._merges, tiles, counts[having], now_us).items():
             slot = slots[name]
-            if slot.feature.dtype.scalar is Scalar.INT64:
-                values = np.clip(np.nan_to_num(values), 0.0, _MOST_COUNTED)
-            records[slot.field][having, slot.start] = values
+            is_count = slot.feature.dtype.scalar is Scalar.INT64
+            column = np.clip(np.nan_to_num(values), 0.0, _MOST_COUNTED) if is_count else values
+            records[slot.field][having, slot.start] = column
 
     def _block_of(
         self,

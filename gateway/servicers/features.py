@@ -99,7 +99,7 @@ def _view(state: ViewState) -> pb.View:
     message = pb.View(
         name=view.name,
         entity=view.entity,
-        publish=view.publish,
+        publish=view.publish if view.ring is None else "stream",
         max_age_us=view.max_age_us or 0,
         as_of_us=reader.as_of_us or 0,
         generation=reader.generation or 0,

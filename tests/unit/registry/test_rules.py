@@ -705,6 +705,23 @@ STREAM_RULES = {
     "unknown field": ("{count: rating,", "{count: stars,", "views.movie_trend.windows.ratings_7d.count"),
     "window of half a tile": ("rating, over: 7d, tile: 6h}", "rating, over: 7d, tile: 5h}", "over"),
     "window of many tiles": ("rating, over: 7d, tile: 6h}", "rating, over: 7d, tile: 1h}", "tile"),
+    "window of as many tiles as a ring": (
+        "rating, over: 7d, tile: 6h}",
+        "rating, over: 64h, tile: 1h}",
+        "ratings_7d.tile",
+    ),
+    "windows of tiles that don't go together": (
+        "rating, over: 7d, tile: 6h}",
+        "rating, over: 30m, tile: 1m}",
+        "mean_rating_7d.tile",
+    ),
+    "sum of a timestamp": ("{count: rating,", "{sum: rated_at,", "ratings_7d.sum"),
+    "default of another type": ("default: 3.5}", "default: much}", "mean_rating_7d.default"),
+    "feature of a stream": (
+        "    windows:\n",
+        "    features: {year: float32}\n    windows:\n",
+        "views.movie_trend.features.year",
+    ),
     "window of two aggregates": ("{count: rating,", "{count: rating, sum: rating,", "ratings_7d"),
     "kafka and redis": (
         "    history: ratings",
