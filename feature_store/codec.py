@@ -2,7 +2,7 @@
 row_block.py, gather.py moves their values into matrices; layout.py says how the bytes lie.
 """
 
-from feature_store.encoder import EncodedBatch, RowEncoder
+from feature_store.encoder import EncodedBatch, Fault, RowEncoder
 from feature_store.gather import GatherSpec
 from feature_store.row_block import FeatureColumn, RowBlock
 from feature_store.view_reader import ViewReader
@@ -10,6 +10,7 @@ from feature_store.windows.reader import WindowReader
 
 __all__ = [
     "EncodedBatch",
+    "Fault",
     "FeatureColumn",
     "GatherSpec",
     "RowBlock",

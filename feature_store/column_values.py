@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from feature_store.schema import Feature
 from registry.columns import ColumnData, VariableLists
-from registry.dtypes import MAX_LIST_LENGTH, DType, Scalar
-
-MAX_STRING_BYTES = 65_536
+from registry.dtypes import MAX_LIST_LENGTH, MAX_STRING_BYTES, DType, Scalar, whole_range
 
 Mask = NDArray[np.bool_]
 
@@ -74,6 +72,31 @@ def tail_column(feature: Feature, column: ColumnData, count: int) -> TailColumn:
     if feature.dtype.scalar is Scalar.STRING:
         return _strings(feature, column, nulls)
     return _lists(feature, column, nulls)
+
+
+def storable(dtype: DType) -> str:
+    """Return what a value of the type must be to be stored, in words."""
+    if dtype.scalar is Scalar.STRING:
+        return f"text of at most {MAX_STRING_BYTES} bytes in UTF-8"
+    element = _range_in_words(dtype.scalar)
+    if not dtype.is_list:
+        return element
+    length = f"{dtype.length}" if dtype.length else f"at most {MAX_LIST_LENGTH}"
+    return f"a list of {length}, each {element}"
+
+
+def _range_in_words(scalar: Scalar) -> str:
+    if scalar is Scalar.TIMESTAMP:
+        return "a time in the years 1 to 9999"
+    if scalar is Scalar.BOOL:
+        return "a bool"
+    if scalar.is_float:
+        return f"within ±{_LARGEST[scalar]:g}, or infinite"
+    least, greatest = whole_range(scalar)
+    return f"within {least} to {greatest}"
+
+
+_LARGEST = {scalar: float(np.finfo(scalar.numpy.str).max) for scalar in Scalar if scalar.is_float}
 
 
 def null_column(dtype: DType, count: int) -> ColumnData:
@@ -164,8 +187,8 @@ def _convert(values: NDArray[Any], scalar: Scalar) -> tuple[NDArray[Any], Mask]:
     """Return a copy in the stored type, and where an element doesn't fit it (0 there)."""
     target = scalar.numpy
     if target.kind == "i":
-        limits = np.iinfo(target)  # type: ignore[type-var]
-        misfits = (values < limits.min) | (values > limits.max)
+        least, greatest = whole_range(scalar)
+        misfits = (values < least) | (values > greatest)
         return np.where(misfits, 0, values).astype(target), misfits
     with np.errstate(over="ignore"):
         stored = values.astype(target)

@@ -11,29 +11,44 @@ import numpy as np
 from forebay.errors import InvalidRequest
 from numpy.typing import NDArray
 
-from feature_store.column_values import TailColumn, fixed_column, null_column, tail_column
+from feature_store.column_values import TailColumn, fixed_column, null_column, storable, tail_column
 from feature_store.layout import ENDS, EVENT_US, HEAD, NULLS, WRITE_US, RowLayout
 from feature_store.row_header import MAX_TIME_US
-from feature_store.schema import RowSchema
+from feature_store.schema import MAX_ROW_BYTES, RowSchema
 from registry.columns import ColumnData
 
 EVENT_TIME = "event_time"
 """What the event time is called where it is at fault."""
 
 
+ROW = "row"
+"""What a row is called where the whole of it is at fault."""
+
+
+class Fault(NamedTuple):
+    """How many rows a feature makes invalid, and which `rule` its values break there."""
+
+    name: str
+    row_count: int
+    rule: str
+
+
 class EncodedBatch(NamedTuple):
-    """n rows, and which of them are invalid, (n,) bool: those are empty bytes, which no store takes."""
+    """n rows, and which of them are invalid, (n,) bool: those are empty bytes, which no store takes; and what
+    makes them so, one fault for each feature."""
 
     rows: list[bytes]
     invalid: NDArray[np.bool_]
+    faults: tuple[Fault, ...]
 
 
 class RowEncoder:
     """Makes rows of one schema.
 
-    Limits: strings of 64 KiB, lists of 65,536 elements, times within MAX_TIME_US. Infinities are values; NaN
-    is null. Integers are accepted for floats and may lose precision; narrowing that would make a finite
-    number infinite makes the row invalid.
+    Limits: strings of 64 KiB, lists of 65,536 elements, rows of MAX_ROW_BYTES, event times within
+    MAX_TIME_US, other times in the years 1 to 9999. Infinities are values; NaN is null. Integers are accepted
+    for floats and may lose precision; narrowing that would make a finite number infinite makes the row
+    invalid.
     """
 
     def __init__(self, schema: RowSchema) -> None:
@@ -49,10 +64,10 @@ class RowEncoder:
         Python step per row and variable feature.
         """
         rows, invalid = self._encode(columns, event_times_us, write_time_us)
-        for name, mask in invalid.items():
-            if mask.any():
-                count = int(mask.sum())
-                raise InvalidRequest(f"{name}: {count} values are out of the stored range", field=name)
+        faults = self._faults(invalid)
+        if faults:
+            told = [f"{fault.name}: {fault.row_count} values are not {fault.rule}" for fault in faults]
+            raise InvalidRequest("; ".join(told), field=faults[0].name)
         return rows
 
     def encode_valid(
@@ -76,7 +91,17 @@ class RowEncoder:
         mask = np.logical_or.reduce(list(invalid.values()))
         if mask.any():
             rows = [b"" if bad else row for row, bad in zip(rows, mask.tolist(), strict=True)]
-        return EncodedBatch(rows, mask)
+        return EncodedBatch(rows, mask, self._faults(invalid))
+
+    def _faults(self, invalid: Mapping[str, NDArray[np.bool_]]) -> tuple[Fault, ...]:
+        counts = {name: int(np.count_nonzero(mask)) for name, mask in invalid.items()}
+        return tuple(Fault(name, count, self._rule(name)) for name, count in counts.items() if count)
+
+    def _rule(self, name: str) -> str:
+        if name == EVENT_TIME:
+            return "times in the years 1684 to 2255"
+        slot = self._layout.slots.get(name)
+        return f"at most {MAX_ROW_BYTES} bytes" if slot is None else storable(slot.feature.dtype)
 
     def _encode(
         self, columns: Mapping[str, ColumnData], event_times_us: NDArray[np.int64], write_time_us: int
@@ -107,6 +132,8 @@ class RowEncoder:
         heads = np.frombuffer(layout.clean_head + layout.nulls_head, "<u4")
         records[HEAD] = heads[has_nulls.astype(np.intp)]
         records[EVENT_US], records[WRITE_US] = times, write_time_us
+        if tails:
+            invalid[ROW] = _lay_ends(records, tails) > MAX_ROW_BYTES - records.itemsize
         return _rows(records, tails), invalid
 
     def _check_names(self, columns: Mapping[str, ColumnData]) -> None:
@@ -130,11 +157,16 @@ def _checked_times(
     return np.where(bad, 0, times).astype(np.int64), bad
 
 
-def _rows(records: NDArray[np.void], tails: list[TailColumn]) -> list[bytes]:
+def _lay_ends(records: NDArray[np.void], tails: list[TailColumn]) -> NDArray[np.int64]:
+    """Write where each part of the tail ends; return how long each row's tail is, (n,)."""
+    end = np.zeros(len(records), np.int64)
     for index, tail in enumerate(tails):
-        lengths = np.fromiter(map(len, tail.parts), np.int64, len(records))
-        before = records[ENDS][:, index - 1] if index else 0
-        records[ENDS][:, index] = lengths + before
+        end = end + np.fromiter(map(len, tail.parts), np.int64, len(records))
+        records[ENDS][:, index] = end
+    return end
+
+
+def _rows(records: NDArray[np.void], tails: list[TailColumn]) -> list[bytes]:
     data, size = records.tobytes(), records.itemsize
     fixed = [data[start : start + size] for start in range(0, len(data), size)]
     if not tails:

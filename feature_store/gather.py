@@ -18,6 +18,7 @@ from registry.dtypes import Scalar
 
 Columns = slice | NDArray[np.intp]
 
+_FLOAT32_BYTES = 4
 _MOST_BLOCKS = 4
 """With more blocks than this in one field, one indexed copy is cheaper than one copy per block."""
 
@@ -95,9 +96,10 @@ def gather_spec(layout: RowLayout, features: Sequence[str], out_columns: Sequenc
 
 def copy_values(program: GatherProgram, records: NDArray[np.void], out: NDArray[Any]) -> None:
     """Copy the stored values of `records` (n,) into `out` (n, width); nulls with a bit are zeros so far."""
+    is_narrow = out.dtype.itemsize < _FLOAT32_BYTES
     for copy in program.copies:
         block = _elements(records[copy.field], copy.source)
-        if copy.may_overflow:
+        if copy.may_overflow or is_narrow:
             with np.errstate(over="ignore"):
                 out[:, copy.columns] = block
         else:

@@ -19,6 +19,8 @@ from registry.plan import Plan, SchemaVersion
 from registry.rings import Ring, is_ring_layout
 
 MAX_SCHEMA_ID = 2**16 - 1
+MAX_ROW_BYTES = 1 << 20
+"""The widest row, its header included."""
 
 
 @dataclass(frozen=True, slots=True)

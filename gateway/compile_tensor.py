@@ -59,4 +59,4 @@ def tensor_plan(
 
 def _is_narrowed(reader: ViewReader, feature: str, target: DType) -> bool:
     stored = reader.features[feature].dtype.scalar
-    return not target.scalar.is_float and overflows(stored, target.scalar)
+    return overflows(stored, target.scalar)

@@ -14,7 +14,7 @@ from forebay.v1 import values_pb2 as pb
 from numpy.typing import NDArray
 
 from gateway.convert import values_of
-from registry.dtypes import DType, Scalar
+from registry.dtypes import DType, Scalar, whole_range
 from registry.key_text import MAX_KEY_BYTES, SEPARATOR, string_texts
 
 Scalars = bool | int | float | str
@@ -26,7 +26,6 @@ _LARGEST = {
     Scalar.FLOAT32: float(np.finfo(np.float32).max),
     Scalar.FLOAT64: float(np.finfo(np.float64).max),
 }
-_RANGES = {Scalar.INT32: (-(2**31), 2**31 - 1), Scalar.INT64: (-(2**63), 2**63 - 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def _integer(value: pb.Value, kind: str, declared: InputField) -> InputValue | N
         number = int(value.string_value)
     else:
         raise _wrong(declared, kind.removesuffix("_value"))
-    low, high = _RANGES[declared.dtype.scalar]
+    low, high = whole_range(declared.dtype.scalar)
     if not low <= number <= high:
         raise _wrong(declared, "an integer out of its range")
     return number
@@ -180,11 +179,13 @@ def _string(value: pb.Value, kind: str, declared: InputField) -> InputValue | No
 def _timestamp(value: pb.Value, kind: str, declared: InputField) -> InputValue | None:
     if declared.dtype.is_list:
         return _list(value, kind, declared)
-    if kind == "timestamp_us":
-        return value.timestamp_us
-    if kind == "int64_value":
-        return value.int64_value
-    raise _wrong(declared, kind.removesuffix("_value"))
+    if kind not in ("timestamp_us", "int64_value"):
+        raise _wrong(declared, kind.removesuffix("_value"))
+    time_us = value.timestamp_us if kind == "timestamp_us" else value.int64_value
+    low, high = whole_range(Scalar.TIMESTAMP)
+    if not low <= time_us <= high:
+        raise _wrong(declared, "a time outside of the years 1 to 9999")
+    return time_us
 
 
 def _list(value: pb.Value, kind: str, declared: InputField) -> InputValue | None:
@@ -195,15 +196,25 @@ def _list(value: pb.Value, kind: str, declared: InputField) -> InputValue | None
     wanted = declared.dtype
     if not isinstance(elements, np.ndarray) or elements.ndim != 1 or len(elements) != wanted.length:
         raise _wrong(declared, "a tensor of another shape")
-    if scalar is not wanted.scalar and not (
-        wanted.scalar.is_float and (scalar.is_float or scalar.is_integer)
-    ):
+    if scalar is not wanted.scalar and not _stands_for(scalar, wanted.scalar):
         raise _wrong(declared, f"{scalar.value} elements")
+    if wanted.scalar.numpy.kind == "i":
+        low, high = whole_range(wanted.scalar)
+        if len(elements) and not low <= int(elements.min()) <= int(elements.max()) <= high:
+            raise _wrong(declared, "elements out of its range")
     with np.errstate(over="ignore"):
         converted = elements.astype(wanted.scalar.numpy)
     if wanted.scalar.is_float and not np.isfinite(converted).all():
         raise InvalidRequest(f"{name}: holds NaN, infinity, or a number out of its range", field=name)
     return converted
+
+
+def _stands_for(given: Scalar, wanted: Scalar) -> bool:
+    """Return whether elements of one type are taken for another: integers for floats and for each other, and
+    for times."""
+    if wanted.is_float:
+        return given.is_float or given.is_integer
+    return given.is_integer and (wanted.is_integer or wanted is Scalar.TIMESTAMP)
 
 
 _Parser = Callable[[pb.Value, str, InputField], InputValue | None]

@@ -135,7 +135,7 @@ class ViewPart:
     of_candidate: bool
     spec: GatherSpec
     narrowed: tuple[str, ...] = ()
-    """Integer features of a wider type than the tensor's: a value may not fit."""
+    """Features of a wider type than the tensor's: a value may not fit."""
 
 
 @dataclass(frozen=True, slots=True)

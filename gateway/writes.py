@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from forebay.deadline import Deadline
 from forebay.errors import InvalidRequest, NotFound, NotUsable
 from numpy.typing import NDArray
 
-from feature_store.codec import RowEncoder, ViewReader
+from feature_store.codec import Fault, RowEncoder, ViewReader
 from feature_store.keys import canonical_texts
 from feature_store.store import OnlineStore
 from feature_store.types import Outcome, Status
@@ -25,6 +26,13 @@ Wrote = Callable[[str, Sequence[str]], None]
 """Is told of a view's rows, by their key texts, that have changed or may have."""
 
 _APPLIED = Outcome.APPLIED.value
+
+
+class Written(NamedTuple):
+    """An Outcome per row, (n,) uint8; and for each feature that makes rows INVALID, in how many and why."""
+
+    outcomes: NDArray[np.uint8]
+    faults: tuple[Fault, ...]
 
 
 class FeatureWrites:
@@ -43,8 +51,8 @@ class FeatureWrites:
         statuses: Mapping[str, bytes],
         event_times: Typed | None,
         deadline: Deadline,
-    ) -> NDArray[np.uint8]:
-        """Return an Outcome per row, (n,) uint8. A feature that is left out is written as null.
+    ) -> Written:
+        """Return what became of each row. A feature that is left out is written as null.
 
         Raises: InvalidRequest, NotFound; NotUsable for a view that isn't written in place.
         Cost: one round trip per chunk of rows.
@@ -60,7 +68,7 @@ class FeatureWrites:
         columns = _columns(reader, features, statuses, len(texts))
         now_us = self._clock.now_us()
         times_us = _event_times(event_times, len(texts), now_us)
-        rows, _ = RowEncoder(view.schema).encode_valid(columns, times_us, now_us)
+        rows, _, faults = RowEncoder(view.schema).encode_valid(columns, times_us, now_us)
         changed: Sequence[str] = texts  # Any of them, should the store not tell.
         try:
             # An invalid row is empty, which the store answers with INVALID.
@@ -68,7 +76,7 @@ class FeatureWrites:
             changed = [text for text, code in zip(texts, outcomes.tolist(), strict=True) if code == _APPLIED]
         finally:
             self._wrote(view.name, changed)
-        return outcomes
+        return Written(outcomes, faults)
 
 
 def _nobody(_view: str, _texts: Sequence[str]) -> None:

@@ -116,12 +116,20 @@ def _cast(array: Any, scalar: Scalar) -> Any:
 
 
 def _microseconds(array: Any) -> Any:
-    """Return int64 microseconds UTC; a timestamp without a zone is taken as UTC."""
+    """Return int64 microseconds UTC, rounded down; a timestamp without a zone is taken as UTC.
+
+    Raises: pa.ArrowInvalid for a time that no microseconds can say.
+    """
     if pa.types.is_int64(array.type):
         return array
     if pa.types.is_date(array.type):
-        array = array.cast(pa.timestamp("ms"))
-    return array.cast(pa.timestamp("us", tz=getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
+        array = array.cast(pa.timestamp("s"))
+    if array.type.unit == "ns":
+        # Not by a cast, which rounds towards 1970.
+        nanoseconds = array.cast(pa.int64())
+        rounded = pc.divide(nanoseconds, 1000)
+        return pc.subtract(rounded, pc.less(nanoseconds, pc.multiply(rounded, 1000)).cast(pa.int64()))
+    return array.cast(pa.timestamp("us", tz=array.type.tz)).cast(pa.int64())
 
 
 def _null_mask(array: Any) -> NDArray[np.bool_] | None:
@@ -144,12 +152,14 @@ def _accepts(element: Any, scalar: Scalar) -> bool:
     if scalar is Scalar.BOOL:
         return bool(types.is_boolean(element))
     if scalar is Scalar.STRING:
-        return bool(types.is_string(element) or types.is_large_string(element))
+        text = element.value_type if types.is_dictionary(element) else element
+        return bool(types.is_string(text) or types.is_large_string(text))
     if scalar is Scalar.TIMESTAMP:
         return bool(types.is_timestamp(element) or types.is_date(element) or types.is_int64(element))
     if scalar.is_float:
         return bool(types.is_floating(element) or types.is_integer(element) or types.is_decimal(element))
-    return bool(types.is_integer(element))
+    # SQL sums integers into decimals without a fraction.
+    return bool(types.is_integer(element) or (types.is_decimal(element) and element.scale == 0))
 
 
 def _remedy(element: Any, scalar: Scalar) -> str:

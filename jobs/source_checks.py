@@ -1,6 +1,6 @@
-"""What `forebay apply` says of an application's queries and files. What a query says by itself is an error;
-what the files that are there don't give is a warning, since they are written anew. Models are in
-`model_checks.py`; the refresh itself reads through `sources.py`."""
+"""What `forebay apply` says of an application's queries and files. What a query says by itself is an error,
+and so is a column of a type that the view can't hold; a file or a column that isn't there is a warning, since
+they are written anew. Models are in `model_checks.py`; the refresh itself reads through `sources.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feature_store.schema import Feature, FeatureView, RowSchema
 from feature_store.types import KeyField
 from jobs.query_tables import QueryError, tables_named
 from jobs.sources import Sources, sources_among
-from jobs.view_query import ViewQuery
+from jobs.view_query import ViewQuery, WrongColumns
 from registry.definitions import Application, RetrieveFallback
 from registry.problems import FilePath, suggestion
 from registry.scope import Scope
@@ -103,8 +103,12 @@ class _Checks:
                 except Error as error:
                     place = "sql" if view.batch.sql is not None else "source"
                     for line in error.message.splitlines():
+                        # A column may come with the next file; one of another type was written otherwise.
+                        misfit = isinstance(error, WrongColumns) and line in error.misfits
                         self._scope.report(
-                            ("views", name, "batch", place), _without_place(line, name), "warning"
+                            ("views", name, "batch", place),
+                            _without_place(line, name),
+                            "error" if misfit else "warning",
                         )
 
     def _is_readable(self, view: str) -> bool:

@@ -166,6 +166,9 @@ class Sources:
                 return self._engine.sql(sql)
             except duckdb.CatalogException as error:
                 raise InvalidRequest(f"{place}: {self._unknown(error)}") from error
+            except KeyError as error:  # pyarrow's: two columns of one name
+                remedy = "give each column a name of its own"
+                raise InvalidRequest(f"{place}: {error.args[0]}: {remedy}") from error
             except duckdb.BinderException as error:
                 # The query is well formed, but the data isn't what it expects: say what the data is.
                 raise InvalidRequest(f"{place}: {first_paragraph(error)}{self._described(read)}") from error

@@ -4,7 +4,7 @@ which have no key, which share one. `view_rows.py` turns its record batches into
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,10 +33,19 @@ class RowCounts:
         return self.returned - self.keyless - self.repeated
 
 
+class WrongColumns(NotUsable):
+    """Columns that are missing, or whose type doesn't fit: `misfits` are the sentences about the latter."""
+
+    def __init__(self, missing: Sequence[str], misfits: Sequence[str]) -> None:
+        super().__init__("\n".join([*missing, *misfits]))
+        self.misfits = frozenset(misfits)
+
+
 class ViewQuery:
     """A batch's rows as the view wants them. Making it runs nothing but the planning of the query.
 
-    Raises: NotUsable naming the view, every column that is missing or doesn't fit, and the columns there are.
+    Raises: WrongColumns naming the view, every column that is missing or doesn't fit, and the columns there
+    are.
     """
 
     def __init__(self, sources: Sources, view: FeatureView, batch: Batch) -> None:
@@ -130,13 +139,14 @@ class ViewQuery:
             dtypes.setdefault(self.event_time, DType(Scalar.TIMESTAMP))
         with translated(self._place):
             types = {field.name: field.type for field in self._table.schema().to_pyarrow()}
-        problems = [self._missing(name, "the view") for name in dtypes if name not in types]
+        missing = [self._missing(name, "the view") for name in dtypes if name not in types]
+        misfits: list[str] = []
         for name, dtype in dtypes.items():
             reason = refusal(types[name], dtype) if name in types else ""
             if reason:
-                problems.append(f"{self._place}: column {name} of {self._origin} can't be {dtype}: {reason}")
-        if problems:
-            raise NotUsable("\n".join(problems))
+                misfits.append(f"{self._place}: column {name} of {self._origin} can't be {dtype}: {reason}")
+        if missing or misfits:
+            raise WrongColumns(missing, misfits)
 
     def _missing(self, name: str, wanted_by: str) -> str:
         there = ", ".join(self._table.columns)

@@ -13,6 +13,8 @@ from registry.rings import MAX_TILES, ring_of
 from registry.scope import RESERVED_VIEWS, Scope
 
 KEY_SCALARS = (Scalar.INT32, Scalar.INT64, Scalar.STRING)
+MAX_FIXED_BYTES = 1 << 19
+"""Of a row's fixed part: half of the widest row, and the other half for strings and variable lists."""
 RESERVED_FEATURES = ("event_time",)
 """Column names that mean something else in a batch's rows."""
 
@@ -89,6 +91,7 @@ def _check_view(scope: Scope, name: str, view: View) -> None:
     if not scope.names(*path, "features") and not scope.names(*path, "windows"):
         scope.report(path, "needs at least one feature")
     _check_features(scope, path, view)
+    _check_width(scope, path, view)
     _check_windows(scope, path, view)
 
 
@@ -127,6 +130,19 @@ def _check_features(scope: Scope, path: FilePath, view: View) -> None:
             scope.report(
                 (*inner, "space"), f"only a fixed list of floats lies in a space, not {definition.dtype}"
             )
+
+
+def _check_width(scope: Scope, path: FilePath, view: View) -> None:
+    width = sum(
+        feature.dtype.length * feature.dtype.scalar.numpy.itemsize
+        for feature in view.features.values()
+        if not feature.dtype.is_variable
+    )
+    if width > MAX_FIXED_BYTES:
+        what = (
+            f"its scalars and fixed lists take {width} bytes a row; at most {MAX_FIXED_BYTES}: split the view"
+        )
+        scope.report((*path, "features"), what)
 
 
 def _check_no_key_fields(scope: Scope, path: FilePath, view: View) -> None:

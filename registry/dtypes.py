@@ -59,12 +59,29 @@ _LARGEST: dict[Scalar, float] = {
 }
 
 
+MIN_TIMESTAMP_US, MAX_TIMESTAMP_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999: what Python, Arrow and SQL can all say. Nanoseconds by mistake are outside."""
+
+_WHOLE: dict[Scalar, tuple[int, int]] = {
+    Scalar.INT32: (-(2**31), 2**31 - 1),
+    Scalar.INT64: (-(2**63), 2**63 - 1),
+    Scalar.TIMESTAMP: (MIN_TIMESTAMP_US, MAX_TIMESTAMP_US),
+}
+
+
+def whole_range(scalar: Scalar) -> tuple[int, int]:
+    """Return the least and the greatest integer that is a `scalar`: an int32, an int64, a timestamp."""
+    return _WHOLE[scalar]
+
+
 def overflows(source: Scalar, target: Scalar) -> bool:
     """Return whether a number may be a `source` and out of the range of `target`."""
     return target in _LARGEST and _LARGEST.get(source, 0) > _LARGEST[target]
 
 
 MAX_LIST_LENGTH = 65_536
+MAX_STRING_BYTES = 65_536
+"""In UTF-8."""
 _PATTERN = re.compile(r"([a-z0-9]+)(\[(\d*)\])?")
 
 

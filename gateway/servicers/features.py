@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from forebay.v1 import features_pb2 as pb
 
+from feature_store.encoder import EVENT_TIME, ROW, Fault
 from feature_store.schema import Feature
 from gateway.admission import Admission
 from gateway.budget import Budget
@@ -88,10 +89,20 @@ class FeatureServicer:
             if request.HasField("event_times_us")
             else None
         )
-        outcomes = await self._writes.write(
+        written = await self._writes.write(
             reader, keys, given, statuses, event_times, _NO_BUDGET.deadline(call.deadline, call.started_s)
         )
-        return pb.WriteFeaturesResponse(outcomes=outcomes.tobytes())
+        response = pb.WriteFeaturesResponse(outcomes=written.outcomes.tobytes())
+        for fault in written.faults:
+            response.problems.add(field=_place(fault), row_count=fault.row_count, rule=fault.rule)
+        return response
+
+
+def _place(fault: Fault) -> str:
+    """Return what of the request is at fault."""
+    if fault.name == EVENT_TIME:
+        return "event_times_us"
+    return "features" if fault.name == ROW else f"features.{fault.name}"
 
 
 def _view(state: ViewState) -> pb.View:

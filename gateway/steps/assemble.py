@@ -38,6 +38,8 @@ def _tensor(batch: Batch, plan: TensorPlan) -> NDArray[np.generic]:
         if plan.dtype.kind != "f":
             _refuse_missing(batch, plan, part, block, rows)
             _refuse_too_large(batch, plan, part, block, rows)
+        elif part.narrowed:
+            _refuse_infinite(batch, plan, part, block, rows, tensor)
     for request in plan.request:
         columns = _request_columns(batch, plan, request)
         tensor[:, request.start : request.start + request.length] = (
@@ -101,6 +103,33 @@ def _refuse_too_large(
         _refuse_rows(
             batch,
             too_large if rows is None else too_large[rows],
+            f"{part.view}.{feature} holds a number out of the range of {plan.dtype}, "
+            f"which model input {plan.name} takes",
+        )
+
+
+def _refuse_infinite(
+    batch: Batch,
+    plan: TensorPlan,
+    part: ViewPart,
+    block: RowBlock,
+    rows: NDArray[np.intp] | None,
+    tensor: NDArray[np.generic],
+) -> None:
+    """Fail the members that use a stored number which is infinite only in the tensor.
+
+    Cost: one pass over the tensor; more where it holds an infinity.
+    """
+    if not np.isinf(tensor[:, part.spec.columns]).any():
+        return
+    for feature in part.narrowed:
+        values = np.asarray(block.column(feature).values).reshape(len(block), -1)
+        with np.errstate(over="ignore"):
+            infinite = np.isinf(values.astype(plan.dtype)) & np.isfinite(values)
+        too_large = np.asarray(infinite.any(axis=1))
+        _refuse_rows(
+            batch,
+            np.broadcast_to(too_large, batch.row_count) if rows is None else too_large[rows],
             f"{part.view}.{feature} holds a number out of the range of {plan.dtype}, "
             f"which model input {plan.name} takes",
         )

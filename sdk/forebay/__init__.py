@@ -22,7 +22,7 @@ from forebay.errors import (
     Unimplemented,
 )
 from forebay.results import Answer, FeatureTable, Item
-from forebay.types import Degradation, Outcome, Provenance, StageTiming, Status
+from forebay.types import Degradation, Outcome, Outcomes, Provenance, StageTiming, Status, WriteProblem
 
 __all__ = [
     "Answer",
@@ -41,6 +41,7 @@ __all__ = [
     "NotFound",
     "NotUsable",
     "Outcome",
+    "Outcomes",
     "Overloaded",
     "Pending",
     "PredictStream",
@@ -51,5 +52,6 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "WriteProblem",
     "aio",
 ]

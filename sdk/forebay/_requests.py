@@ -12,7 +12,7 @@ from forebay._dtypes import TIMESTAMP, DType
 from forebay._status import error_in
 from forebay.errors import Error, InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
-from forebay.types import Outcome
+from forebay.types import Outcome, Outcomes, WriteProblem
 from forebay.v1 import features_pb2, prediction_pb2, similarity_pb2
 from forebay.v1.values_pb2 import Column
 
@@ -151,9 +151,14 @@ def write_features(
 
 def outcomes(
     response: features_pb2.WriteFeaturesResponse | features_pb2.DeleteEntitiesResponse,
-) -> list[Outcome]:
+) -> Outcomes:
     """Return what became of each row; nothing from a server that is too old to say."""
-    return [Outcome(outcome) for outcome in response.outcomes]
+    found = Outcomes(Outcome(outcome) for outcome in response.outcomes)
+    if isinstance(response, features_pb2.WriteFeaturesResponse):
+        found.problems = tuple(
+            WriteProblem(problem.field, problem.row_count, problem.rule) for problem in response.problems
+        )
+    return found
 
 
 def merged(given: Mapping[str, Any] | None, named: Mapping[str, Any], field: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from forebay._retry import DEFAULT_RETRY, NO_RETRY, Counts, Policy, Retry
 from forebay._terms import DEFAULT_TIMEOUT_S, Criticality, Defaults, Terms, timeout
 from forebay.errors import Error, InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
-from forebay.types import Outcome
+from forebay.types import Outcomes
 from forebay.v1.features_pb2 import DescribeViewRequest
 from forebay.v1.prediction_pb2 import SubmitPredictionRequest
 
@@ -212,7 +212,7 @@ class Client:
         criticality: Criticality | None = None,
         trace: str | None = None,
         **named: Any,
-    ) -> list[Outcome]:
+    ) -> Outcomes:
         """Write rows into a view; see `forebay.Client.write`."""
         terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         shape = self._shapes.get(view)
@@ -239,7 +239,7 @@ class Client:
         criticality: Criticality | None = None,
         trace: str | None = None,
         **named: Any,
-    ) -> list[Outcome]:
+    ) -> Outcomes:
         """Delete entities; see `forebay.Client.delete`."""
         terms = self._defaults.terms(timeout_s, caller, criticality, trace)
         request = _requests.delete_entities(entity, keys, named)

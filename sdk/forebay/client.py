@@ -30,7 +30,7 @@ from forebay._stream import PredictStream
 from forebay._terms import DEFAULT_TIMEOUT_S, Criticality, Defaults, Terms, timeout
 from forebay.errors import Error, InvalidRequest, NotFound
 from forebay.results import Answer, FeatureTable
-from forebay.types import Outcome
+from forebay.types import Outcomes
 from forebay.v1.features_pb2 import DescribeViewRequest
 from forebay.v1.prediction_pb2 import SubmitPredictionRequest
 
@@ -263,13 +263,14 @@ class Client:
         criticality: Criticality | None = None,
         trace: str | None = None,
         **named: Any,
-    ) -> list[Outcome]:
+    ) -> Outcomes:
         """Write rows into a view that is written in place; return what became of each.
 
         Columns of key fields and features are given by name. A row replaces the entity's whole row: a feature
         that isn't given becomes null. `event_time` has a time per row (datetimes with a timezone, datetime64,
         or integer microseconds UTC); without it rows are of now. The newest event time wins, so writing the
         same rows again changes nothing; a row from the future stands until a later event time is written.
+        Where rows are INVALID, the outcomes' `problems` say which features make them so, and why.
 
         Raises: InvalidRequest, NotFound, NotUsable, Unavailable, DeadlineExceeded, Internal.
         Cost: one round trip; another for the first write to a view, to learn its types.
@@ -299,7 +300,7 @@ class Client:
         criticality: Criticality | None = None,
         trace: str | None = None,
         **named: Any,
-    ) -> list[Outcome]:
+    ) -> Outcomes:
         """Delete entities from all views of their type, a column per key field given by name.
 
         Returns an Outcome for each: APPLIED, nothing is left; OLDER, a row is that was written after the

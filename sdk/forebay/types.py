@@ -33,6 +33,22 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class WriteProblem:
+    """What makes rows of a write INVALID: which part of the request ("features.age"), in how many rows, and
+    the rule that its values break there."""
+
+    field: str
+    row_count: int
+    rule: str
+
+
+class Outcomes(list[Outcome]):
+    """An Outcome per row of a write; and `problems`, which say why rows are INVALID."""
+
+    problems: tuple[WriteProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Degradation:
     """Something that an answer had to leave out or replace: where, what, why, by what, in how many rows."""
 

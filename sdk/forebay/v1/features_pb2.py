@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forebay.v1 import values_pb2 as forebay_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66orebay/v1/features.proto\x12\nforebay.v1\x1a\x17\x66orebay/v1/values.proto\"^\n\x13ReadFeaturesRequest\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.forebay.v1.Column\x12\x13\n\x0b\x65vent_times\x18\x03 \x01(\x08\";\n\x14ReadFeaturesResponse\x12#\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x12.forebay.v1.Column\"\x98\x01\n\x14WriteFeaturesRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.forebay.v1.Column\x12$\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x12.forebay.v1.Column\x12*\n\x0e\x65vent_times_us\x18\x04 \x01(\x0b\x32\x12.forebay.v1.Tensor\")\n\x15WriteFeaturesResponse\x12\x10\n\x08outcomes\x18\x01 \x01(\x0c\"I\n\x15\x44\x65leteEntitiesRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.forebay.v1.Column\"*\n\x16\x44\x65leteEntitiesResponse\x12\x10\n\x08outcomes\x18\x01 \x01(\x0c\"\x12\n\x10ListViewsRequest\"4\n\x11ListViewsResponse\x12\x1f\n\x05views\x18\x01 \x03(\x0b\x32\x10.forebay.v1.View\"#\n\x13\x44\x65scribeViewRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\"6\n\x14\x44\x65scribeViewResponse\x12\x1e\n\x04view\x18\x01 \x01(\x0b\x32\x10.forebay.v1.View\"\xd7\x02\n\x04View\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07publish\x18\x03 \x01(\t\x12\x12\n\nmax_age_us\x18\x04 \x01(\x03\x12\x10\n\x08\x61s_of_us\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12)\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x17.forebay.v1.ViewFeature\x12$\n\x03key\x18\x08 \x03(\x0b\x32\x17.forebay.v1.ViewFeature\x12\x0f\n\x07view_id\x18\t \x01(\x03\x12\x11\n\tentity_id\x18\n \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x0b \x01(\t\x12\x16\n\trow_count\x18\x0c \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06\x61ge_us\x18\r \x01(\x03H\x01\x88\x01\x01\x12\x12\n\x05stale\x18\x0e \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_row_countB\t\n\x07_age_usB\x08\n\x06_stale\"i\n\x0bViewFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x13\n\x0bhas_default\x18\x03 \x01(\x08\x12(\n\rdefault_value\x18\x04 \x01(\x0b\x32\x11.forebay.v1.Value2\xaf\x03\n\x0e\x46\x65\x61tureService\x12Q\n\x0cReadFeatures\x12\x1f.forebay.v1.ReadFeaturesRequest\x1a .forebay.v1.ReadFeaturesResponse\x12T\n\rWriteFeatures\x12 .forebay.v1.WriteFeaturesRequest\x1a!.forebay.v1.WriteFeaturesResponse\x12W\n\x0e\x44\x65leteEntities\x12!.forebay.v1.DeleteEntitiesRequest\x1a\".forebay.v1.DeleteEntitiesResponse\x12H\n\tListViews\x12\x1c.forebay.v1.ListViewsRequest\x1a\x1d.forebay.v1.ListViewsResponse\x12Q\n\x0c\x44\x65scribeView\x12\x1f.forebay.v1.DescribeViewRequest\x1a .forebay.v1.DescribeViewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66orebay/v1/features.proto\x12\nforebay.v1\x1a\x17\x66orebay/v1/values.proto\"^\n\x13ReadFeaturesRequest\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.forebay.v1.Column\x12\x13\n\x0b\x65vent_times\x18\x03 \x01(\x08\";\n\x14ReadFeaturesResponse\x12#\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x12.forebay.v1.Column\"\x98\x01\n\x14WriteFeaturesRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.forebay.v1.Column\x12$\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x12.forebay.v1.Column\x12*\n\x0e\x65vent_times_us\x18\x04 \x01(\x0b\x32\x12.forebay.v1.Tensor\"U\n\x15WriteFeaturesResponse\x12\x10\n\x08outcomes\x18\x01 \x01(\x0c\x12*\n\x08problems\x18\x02 \x03(\x0b\x32\x18.forebay.v1.WriteProblem\">\n\x0cWriteProblem\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\x0c\n\x04rule\x18\x03 \x01(\t\"I\n\x15\x44\x65leteEntitiesRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.forebay.v1.Column\"*\n\x16\x44\x65leteEntitiesResponse\x12\x10\n\x08outcomes\x18\x01 \x01(\x0c\"\x12\n\x10ListViewsRequest\"4\n\x11ListViewsResponse\x12\x1f\n\x05views\x18\x01 \x03(\x0b\x32\x10.forebay.v1.View\"#\n\x13\x44\x65scribeViewRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\"6\n\x14\x44\x65scribeViewResponse\x12\x1e\n\x04view\x18\x01 \x01(\x0b\x32\x10.forebay.v1.View\"\xd7\x02\n\x04View\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07publish\x18\x03 \x01(\t\x12\x12\n\nmax_age_us\x18\x04 \x01(\x03\x12\x10\n\x08\x61s_of_us\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12)\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x17.forebay.v1.ViewFeature\x12$\n\x03key\x18\x08 \x03(\x0b\x32\x17.forebay.v1.ViewFeature\x12\x0f\n\x07view_id\x18\t \x01(\x03\x12\x11\n\tentity_id\x18\n \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x0b \x01(\t\x12\x16\n\trow_count\x18\x0c \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06\x61ge_us\x18\r \x01(\x03H\x01\x88\x01\x01\x12\x12\n\x05stale\x18\x0e \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_row_countB\t\n\x07_age_usB\x08\n\x06_stale\"i\n\x0bViewFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x13\n\x0bhas_default\x18\x03 \x01(\x08\x12(\n\rdefault_value\x18\x04 \x01(\x0b\x32\x11.forebay.v1.Value2\xaf\x03\n\x0e\x46\x65\x61tureService\x12Q\n\x0cReadFeatures\x12\x1f.forebay.v1.ReadFeaturesRequest\x1a .forebay.v1.ReadFeaturesResponse\x12T\n\rWriteFeatures\x12 .forebay.v1.WriteFeaturesRequest\x1a!.forebay.v1.WriteFeaturesResponse\x12W\n\x0e\x44\x65leteEntities\x12!.forebay.v1.DeleteEntitiesRequest\x1a\".forebay.v1.DeleteEntitiesResponse\x12H\n\tListViews\x12\x1c.forebay.v1.ListViewsRequest\x1a\x1d.forebay.v1.ListViewsResponse\x12Q\n\x0c\x44\x65scribeView\x12\x1f.forebay.v1.DescribeViewRequest\x1a .forebay.v1.DescribeViewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +39,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITEFEATURESREQUEST']._serialized_start=224
   _globals['_WRITEFEATURESREQUEST']._serialized_end=376
   _globals['_WRITEFEATURESRESPONSE']._serialized_start=378
-  _globals['_WRITEFEATURESRESPONSE']._serialized_end=419
-  _globals['_DELETEENTITIESREQUEST']._serialized_start=421
-  _globals['_DELETEENTITIESREQUEST']._serialized_end=494
-  _globals['_DELETEENTITIESRESPONSE']._serialized_start=496
-  _globals['_DELETEENTITIESRESPONSE']._serialized_end=538
-  _globals['_LISTVIEWSREQUEST']._serialized_start=540
-  _globals['_LISTVIEWSREQUEST']._serialized_end=558
-  _globals['_LISTVIEWSRESPONSE']._serialized_start=560
-  _globals['_LISTVIEWSRESPONSE']._serialized_end=612
-  _globals['_DESCRIBEVIEWREQUEST']._serialized_start=614
-  _globals['_DESCRIBEVIEWREQUEST']._serialized_end=649
-  _globals['_DESCRIBEVIEWRESPONSE']._serialized_start=651
-  _globals['_DESCRIBEVIEWRESPONSE']._serialized_end=705
-  _globals['_VIEW']._serialized_start=708
-  _globals['_VIEW']._serialized_end=1051
-  _globals['_VIEWFEATURE']._serialized_start=1053
-  _globals['_VIEWFEATURE']._serialized_end=1158
-  _globals['_FEATURESERVICE']._serialized_start=1161
-  _globals['_FEATURESERVICE']._serialized_end=1592
+  _globals['_WRITEFEATURESRESPONSE']._serialized_end=463
+  _globals['_WRITEPROBLEM']._serialized_start=465
+  _globals['_WRITEPROBLEM']._serialized_end=527
+  _globals['_DELETEENTITIESREQUEST']._serialized_start=529
+  _globals['_DELETEENTITIESREQUEST']._serialized_end=602
+  _globals['_DELETEENTITIESRESPONSE']._serialized_start=604
+  _globals['_DELETEENTITIESRESPONSE']._serialized_end=646
+  _globals['_LISTVIEWSREQUEST']._serialized_start=648
+  _globals['_LISTVIEWSREQUEST']._serialized_end=666
+  _globals['_LISTVIEWSRESPONSE']._serialized_start=668
+  _globals['_LISTVIEWSRESPONSE']._serialized_end=720
+  _globals['_DESCRIBEVIEWREQUEST']._serialized_start=722
+  _globals['_DESCRIBEVIEWREQUEST']._serialized_end=757
+  _globals['_DESCRIBEVIEWRESPONSE']._serialized_start=759
+  _globals['_DESCRIBEVIEWRESPONSE']._serialized_end=813
+  _globals['_VIEW']._serialized_start=816
+  _globals['_VIEW']._serialized_end=1159
+  _globals['_VIEWFEATURE']._serialized_start=1161
+  _globals['_VIEWFEATURE']._serialized_end=1266
+  _globals['_FEATURESERVICE']._serialized_start=1269
+  _globals['_FEATURESERVICE']._serialized_end=1700
 # @@protoc_insertion_point(module_scope)

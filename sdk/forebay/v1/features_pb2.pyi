@@ -35,10 +35,22 @@ class WriteFeaturesRequest(_message.Message):
     def __init__(self, view: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., event_times_us: _Optional[_Union[_values_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class WriteFeaturesResponse(_message.Message):
-    __slots__ = ("outcomes",)
+    __slots__ = ("outcomes", "problems")
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     outcomes: bytes
-    def __init__(self, outcomes: _Optional[bytes] = ...) -> None: ...
+    problems: _containers.RepeatedCompositeFieldContainer[WriteProblem]
+    def __init__(self, outcomes: _Optional[bytes] = ..., problems: _Optional[_Iterable[_Union[WriteProblem, _Mapping]]] = ...) -> None: ...
+
+class WriteProblem(_message.Message):
+    __slots__ = ("field", "row_count", "rule")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    row_count: int
+    rule: str
+    def __init__(self, field: _Optional[str] = ..., row_count: _Optional[int] = ..., rule: _Optional[str] = ...) -> None: ...
 
 class DeleteEntitiesRequest(_message.Message):
     __slots__ = ("entity", "keys")

@@ -7,10 +7,9 @@ import pytest
 from forebay.errors import InvalidRequest
 
 from feature_store.codec import RowEncoder, ViewReader
-from feature_store.column_values import MAX_STRING_BYTES
 from feature_store.row_header import MAX_TIME_US
 from registry.columns import ColumnData, VariableLists
-from registry.dtypes import MAX_LIST_LENGTH
+from registry.dtypes import MAX_LIST_LENGTH, MAX_STRING_BYTES
 from tests.support.feature_rows import NOW_US, plain, schema, view
 
 ONE = np.array([5])
@@ -127,11 +126,12 @@ def test_encode_names_the_feature_when_a_column_is_missing_or_unknown() -> None:
 )
 def test_only_the_row_is_invalid_when_one_value_does_not_fit(dtype: str, good: Any, bad: Any) -> None:
     encoder = RowEncoder(schema(1, x=dtype))
-    rows, invalid = encoder.encode_valid({"x": ColumnData(good)}, ONE, NOW_US)
+    rows, invalid, faults = encoder.encode_valid({"x": ColumnData(good)}, ONE, NOW_US)
     assert rows == encoder.encode({"x": ColumnData(good)}, ONE, NOW_US)
     assert invalid.tolist() == [False]
-    rows, invalid = encoder.encode_valid({"x": ColumnData(bad)}, ONE, NOW_US)
+    rows, invalid, faults = encoder.encode_valid({"x": ColumnData(bad)}, ONE, NOW_US)
     assert (rows, invalid.tolist()) == ([b""], [True])
+    assert [(fault.name, fault.row_count) for fault in faults] == [("x", 1)]
     with pytest.raises(InvalidRequest, match="x"):
         encoder.encode({"x": ColumnData(bad)}, ONE, NOW_US)
 
@@ -139,7 +139,7 @@ def test_only_the_row_is_invalid_when_one_value_does_not_fit(dtype: str, good: A
 def test_only_the_row_is_invalid_when_its_event_time_is_out_of_range() -> None:
     encoder = RowEncoder(schema(1, x="float32"))
     times = np.array([MAX_TIME_US, MAX_TIME_US + 1, -MAX_TIME_US, -MAX_TIME_US - 1])
-    _, invalid = encoder.encode_valid({"x": ColumnData(np.ones(4))}, times, NOW_US)
+    _, invalid, [fault] = encoder.encode_valid({"x": ColumnData(np.ones(4))}, times, NOW_US)
     assert invalid.tolist() == [False, True, False, True]
     with pytest.raises(ValueError, match="write time"):
         encoder.encode_valid({"x": ColumnData(np.ones(4))}, times, MAX_TIME_US + 1)
@@ -147,7 +147,7 @@ def test_only_the_row_is_invalid_when_its_event_time_is_out_of_range() -> None:
 
 def test_absent_features_are_null_when_that_is_asked_for() -> None:
     stored = schema(1, a="float32", b="string", c="int64[]", d="int32[2]")
-    rows, invalid = RowEncoder(stored).encode_valid(
+    rows, invalid, _ = RowEncoder(stored).encode_valid(
         {"a": ColumnData(np.ones(1))}, ONE, NOW_US, absent_is_null=True
     )
     block = ViewReader(view(stored), 1, NOW_US).decode(rows, NOW_US)

@@ -130,7 +130,6 @@ def test_pattern_is_a_file_when_one_matches(root: Path) -> None:
     [
         ("select item_id, prize as price from items", "source items has the columns item_id, price"),
         ("select item_id from items", "the SQL has no column price, which the view needs; it has item_id"),
-        ("select item_id, 'x' as price from items", "column price of the SQL can't be float32"),
         ("select item_id, cheapest(price) as price from items", "cheapest"),
     ],
 )
@@ -139,6 +138,18 @@ def test_column_that_the_data_does_not_give_is_a_warning(root: Path, sql: str, m
     assert (severity, place) == ("warning", "10 views.bargain.batch.sql")
     assert message in said
     assert "views." not in said
+
+
+def test_column_of_a_type_that_the_view_cannot_hold_is_an_error(root: Path) -> None:
+    [(severity, place, said)] = found(root, "select item_id, 'x' as price from items")
+    assert (severity, place) == ("error", "10 views.bargain.batch.sql")
+    assert "column price of the SQL can't be float32: the column is string" in said
+
+
+def test_two_columns_of_one_name_are_told(root: Path) -> None:
+    [(_, place, said)] = found(root, "select item_id, price, price as price from items")
+    assert place == "10 views.bargain.batch.sql"
+    assert said == 'Field "price" exists 2 times in schema: give each column a name of its own'
 
 
 def test_nothing_is_asked_of_another_machine(root: Path) -> None:

@@ -87,7 +87,7 @@ def test_public_names_are_pinned() -> None:
     assert forebay.__all__ == [
         "Answer", "Client", "Conflict", "Corrupt", "Counts", "DeadlineExceeded", "Degradation", "Denied",
         "Error", "FeatureTable", "Internal", "InvalidRequest", "Item", "NotFound", "NotUsable", "Outcome",
-        "Overloaded", "Pending", "PredictStream", "Provenance", "Retry", "StageTiming", "Status",
-        "Unauthenticated", "Unavailable", "Unimplemented", "aio",
+        "Outcomes", "Overloaded", "Pending", "PredictStream", "Provenance", "Retry", "StageTiming", "Status",
+        "Unauthenticated", "Unavailable", "Unimplemented", "WriteProblem", "aio",
     ]  # fmt: skip
     assert all(hasattr(forebay, name) for name in forebay.__all__)
