@@ -163,15 +163,22 @@ class Sources:
             self._register(name, within)
         with translated(place):
             try:
+                self._check_names(sql, place)
                 return self._engine.sql(sql)
             except duckdb.CatalogException as error:
                 raise InvalidRequest(f"{place}: {self._unknown(error)}") from error
-            except KeyError as error:  # pyarrow's: two columns of one name
-                remedy = "give each column a name of its own"
-                raise InvalidRequest(f"{place}: {error.args[0]}: {remedy}") from error
             except duckdb.BinderException as error:
                 # The query is well formed, but the data isn't what it expects: say what the data is.
                 raise InvalidRequest(f"{place}: {first_paragraph(error)}{self._described(read)}") from error
+
+    def _check_names(self, sql: str, place: str) -> None:
+        """Refuse two columns of one name: which of them is read would be anybody's guess."""
+        names = [name.lower() for name in self._engine.con.sql(sql).columns]
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                raise InvalidRequest(
+                    f"{place}: column {name} is returned {names.count(name)} times; name each apart"
+                )
 
     def _unknown(self, error: duckdb.CatalogException) -> str:
         """Return what the engine doesn't know; of tables, which sources there are: its own are none."""

@@ -316,3 +316,10 @@ def check_input_dtype(scope: Scope, path: FilePath, column: str, dtype: DType, t
         scope.report(path, f"{column} is a list of variable length; a model takes a fixed width")
     elif dtype.scalar.is_float and not target.scalar.is_float:
         scope.report(path, f"{column} is {dtype}, which an input of {target} can't hold")
+    elif dtype.scalar is Scalar.TIMESTAMP and target.scalar in (Scalar.FLOAT16, Scalar.FLOAT32):
+        scope.report(
+            path,
+            f"{column} is a timestamp: as {target} it is rounded to minutes; take an age or an hour "
+            "in the SQL, or make the input float64 or int64",
+            "warning",
+        )

@@ -57,7 +57,8 @@ def tensor(given: Any, dtype: DType | None, field: str) -> pb.Tensor:
 
 
 def column(name: str, given: Any, dtype: DType | None, field: str) -> pb.Column:
-    """Return a column, a row per element; None is null. A single value is a column of one row.
+    """Return a column, a row per element; None is null, and so is what pandas and Arrow call missing. A
+    single value is a column of one row.
 
     Raises: InvalidRequest naming `field`, where elements don't have the type, or not one type.
     Cost: one copy of an array; a Python step per element of a sequence.
@@ -65,6 +66,7 @@ def column(name: str, given: Any, dtype: DType | None, field: str) -> pb.Column:
     rows = _rows(given)
     if is_array(rows):
         return _array_column(name, rows, dtype, field)
+    rows = [None if _is_missing(row) else row for row in rows]
     nulls = [row is None for row in rows]
     dtype = dtype or _inferred(rows, field)
     if dtype.length is None:
@@ -88,6 +90,10 @@ def _python_scalar(given: Any, field: str) -> Any:
 
 
 def _rows(given: Any) -> Any:
+    if hasattr(given, "to_pylist"):  # Arrow's, whose array for numpy has no integer beside a null
+        return given.to_pylist()
+    if hasattr(getattr(given, "dtype", None), "na_value"):  # pandas' own types, for the same reason
+        return list(given.astype(object))
     if is_array(given) or isinstance(given, list | tuple):
         return given
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
@@ -112,8 +118,13 @@ def _array_column(name: str, given: Any, dtype: DType | None, field: str) -> pb.
 
 
 def _is_nan(element: Any) -> bool:
-    """How pandas marks what is missing among objects."""
+    """How numpy marks what is missing among objects."""
     return isinstance(element, float) and math.isnan(element)
+
+
+def _is_missing(element: Any) -> bool:
+    """Whether it is pandas' own mark; looked at by name, since pandas needn't be installed."""
+    return type(element).__name__ in ("NAType", "NaTType")
 
 
 def _converted(array: Any, scalar: Scalar, field: str) -> Any:

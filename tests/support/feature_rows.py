@@ -12,7 +12,7 @@ from feature_store.codec import RowEncoder
 from feature_store.schema import Feature, FeatureView, RowSchema
 from feature_store.types import KeyField
 from registry.columns import ColumnData, VariableLists
-from registry.dtypes import DType, Scalar
+from registry.dtypes import DType, Scalar, whole_range
 
 NOW_US = 1_700_000_000_000_000
 
@@ -74,8 +74,7 @@ def _elements(scalar: Scalar) -> st.SearchStrategy[Any]:
         return st.text(max_size=8)
     if scalar.is_float:
         return st.floats(width=8 * scalar.numpy.itemsize, allow_nan=False)  # type: ignore[arg-type]
-    bits = 8 * scalar.numpy.itemsize - 1
-    return st.integers(-(2**bits), 2**bits - 1)
+    return st.integers(*whole_range(scalar))
 
 
 def value_of(dtype: DType) -> st.SearchStrategy[Any]:

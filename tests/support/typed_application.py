@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +19,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCALARS = ("bool", "int32", "int64", "float16", "float32", "float64", "string", "timestamp")
 FORMS = ("", f"[{LENGTH}]", "[]")
 DTYPES = tuple(scalar + form for scalar in SCALARS for form in FORMS if scalar != "string" or not form)
-VIEWS = ("parquet", "sql", "written")
-"""Views with a feature of every type. `csv` has those that CSV can say: no lists."""
+VIEWS = ("parquet", "sql", "csv", "written")
+"""A view for each way in. CSV can't say lists; the others have a feature of every type."""
 
 PLAIN, EXTREME, NULL, NANS, ABSENT = 1, 2, 3, 4, 99
 """The entities: ordinary values, extreme ones, nulls, NaN in every float; and one without a row."""
@@ -56,14 +55,6 @@ DEFAULTS: dict[str, list[Any]] = {
     "float64": [0.3, 0.2, 0.1],
     "string": ["unknown", "", ""],
     "timestamp": [-1, 0, 1],
-}
-NUMPY = {
-    "bool": np.bool_,
-    "int32": np.int32,
-    "int64": np.int64,
-    "float16": np.float16,
-    "float32": np.float32,
-    "float64": np.float64,
 }
 _ARROW: dict[str, Any] = {
     "bool": pa.bool_(),
@@ -119,35 +110,31 @@ def write_typed_application(directory: Path) -> Path:
 
 def _application() -> dict[str, Any]:
     whole = _features(DTYPES)
-    lists = ", ".join(f"things.{name_of(dtype)}" for dtype in DTYPES)
-    sql = f"select things.id, {lists}, {lists.replace('things.', 'things.d_')} from things"
+    names = ", ".join(["id", *map(name_of, DTYPES)])
+    again = ", ".join(f"{name_of(dtype)} as d_{name_of(dtype)}" for dtype in DTYPES)
     views: dict[str, Any] = {
         "parquet": {"batch": {"source": "things"}, "features": whole},
-        "sql": {"batch": {"sql": sql.replace("things.d_", "things.")}, "features": whole},
+        "sql": {"batch": {"sql": f"select *, {again} from (select {names} from things)"}, "features": whole},
         "csv": {"batch": {"source": "flat"}, "features": _features(SCALARS)},
         "written": {"features": whole},
     }
-    aliases = ", ".join(f"{name_of(dtype)} as d_{name_of(dtype)}" for dtype in DTYPES)
-    views["sql"]["batch"]["sql"] = f"select *, {aliases} from (select {_names()} from bare)"
     inputs = {
-        "f32": [f"written.{name_of(dtype)}" for dtype in MODEL_COLUMNS],
+        "f32": {"dtype": "float32", "columns": [f"written.{name_of(dtype)}" for dtype in MODEL_COLUMNS]},
         "f64": {"dtype": "float64", "columns": [f"written.{name_of(dtype)}" for dtype in MODEL_COLUMNS]},
         "i64": {"dtype": "int64", "columns": [f"written.{name_of(dtype)}" for dtype in WHOLE_COLUMNS]},
     }
-    outputs = {"first": "f32_out[0]"}
-    for part, columns in (("f32", MODEL_COLUMNS), ("f64", MODEL_COLUMNS), ("i64", WHOLE_COLUMNS)):
-        outputs |= {f"{part}_{place}": f"{part}_out[{place}]" for place in range(_width(columns))}
+    outputs = {
+        f"{part}_{place}": f"{part}_out[{place}]"
+        for part, columns in (("f32", MODEL_COLUMNS), ("f64", MODEL_COLUMNS), ("i64", WHOLE_COLUMNS))
+        for place in range(width(columns))
+    }
     return {
         "app": "typed",
         "entities": {
             "thing": {"key": {"id": "int64"}},
             "mixed": {"key": {"small": "int32", "large": "int64", "text": "string"}},
         },
-        "sources": {
-            "things": {"parquet": "things.parquet"},
-            "bare": {"parquet": "things.parquet"},
-            "flat": {"csv": "things.csv"},
-        },
+        "sources": {"things": {"parquet": "things.parquet"}, "flat": {"csv": "things.csv"}},
         "views": {name: {"entity": "thing", **view} for name, view in views.items()}
         | {"of_mixed": {"entity": "mixed", "features": {"number": "int64"}}},
         "models": {"echo": {"repository": "models", "inputs": inputs, "outputs": outputs}},
@@ -161,12 +148,9 @@ MODEL_COLUMNS = tuple(
 WHOLE_COLUMNS = tuple(dtype for dtype in MODEL_COLUMNS if not dtype.startswith("float"))
 
 
-def _width(dtypes: tuple[str, ...]) -> int:
+def width(dtypes: tuple[str, ...]) -> int:
+    """Return how many columns the types fill in a model's input."""
     return sum(LENGTH if "[" in dtype else 1 for dtype in dtypes)
-
-
-def _names() -> str:
-    return ", ".join(["id", *map(name_of, DTYPES)])
 
 
 def _features(dtypes: tuple[str, ...]) -> dict[str, Any]:
@@ -216,9 +200,9 @@ def _write_model(path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Cast", [name], [f"{name}_out"], to=TensorProto.FLOAT) for name, _, _ in parts],
         "echo",
-        [helper.make_tensor_value_info(name, kind, [None, _width(columns)]) for name, kind, columns in parts],
+        [helper.make_tensor_value_info(name, kind, [None, width(columns)]) for name, kind, columns in parts],
         [
-            helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, [None, _width(columns)])
+            helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, [None, width(columns)])
             for name, _, columns in parts
         ],
     )

@@ -141,6 +141,7 @@ def test_only_the_row_is_invalid_when_its_event_time_is_out_of_range() -> None:
     times = np.array([MAX_TIME_US, MAX_TIME_US + 1, -MAX_TIME_US, -MAX_TIME_US - 1])
     _, invalid, [fault] = encoder.encode_valid({"x": ColumnData(np.ones(4))}, times, NOW_US)
     assert invalid.tolist() == [False, True, False, True]
+    assert fault == ("event_time", 2, "times in the years 1684 to 2255")
     with pytest.raises(ValueError, match="write time"):
         encoder.encode_valid({"x": ColumnData(np.ones(4))}, times, MAX_TIME_US + 1)
 
@@ -163,3 +164,20 @@ def test_no_rows_are_made_when_there_are_none() -> None:
         "c": ColumnData(VariableLists(np.empty(0), np.zeros(1, np.int64))),
     }
     assert RowEncoder(stored).encode(columns, np.empty(0, np.int64), NOW_US) == []
+
+
+def test_a_row_that_is_too_wide_as_a_whole_is_invalid() -> None:
+    encoder = RowEncoder(schema(1, a="int64[]", b="int64[]", c="string"))
+    longest = VariableLists(
+        np.zeros(2 * MAX_LIST_LENGTH, np.int64), np.array([0, MAX_LIST_LENGTH, 2 * MAX_LIST_LENGTH])
+    )
+    short = VariableLists(
+        np.zeros(MAX_LIST_LENGTH, np.int64), np.array([0, MAX_LIST_LENGTH, MAX_LIST_LENGTH])
+    )
+    columns = {"a": ColumnData(longest), "b": ColumnData(short), "c": ColumnData(["", ""])}
+    rows, invalid, faults = encoder.encode_valid(columns, np.zeros(2, np.int64), NOW_US)
+    assert invalid.tolist() == [True, False]
+    assert faults == (("row", 1, "at most 1048576 bytes"),)
+    assert rows[0] == b""
+    with pytest.raises(InvalidRequest, match="row: 1 values are not at most 1048576 bytes"):
+        encoder.encode(columns, np.zeros(2, np.int64), NOW_US)

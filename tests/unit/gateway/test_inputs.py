@@ -114,3 +114,37 @@ def test_a_list_is_taken_when_its_shape_is_right() -> None:
     assert isinstance(parsed, np.ndarray)
     assert parsed.dtype == np.float32
     assert parsed.tolist() == [1.0, 2.0]
+
+
+def whole(*elements: int) -> pb.Value:
+    data = np.array(elements, np.int64).tobytes()
+    return pb.Value(tensor=pb.Tensor(dtype=pb.DTYPE_INT64, shape=[len(elements)], data=data))
+
+
+def parsed(dtype: str, value: pb.Value) -> object:
+    field = InputField("x", DType.parse(dtype), is_key=False)
+    found = InputSchema("p", {"x": field}, {}).parse({"x": value}).values["x"]
+    return found.tolist() if isinstance(found, np.ndarray) else found
+
+
+def test_whole_numbers_are_taken_for_every_list_that_can_hold_them() -> None:
+    assert parsed("int32[2]", whole(1, -2)) == [1, -2]
+    assert parsed("timestamp[2]", whole(1, 2)) == [1, 2]
+    assert parsed("float16[2]", whole(1, 2)) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("int32[2]", whole(1, 2**31)),
+        ("timestamp[2]", whole(1, 2**62)),
+        ("float16[2]", whole(1, 65_520)),
+        ("bool[2]", whole(1, 0)),
+        ("timestamp", pb.Value(timestamp_us=2**62)),
+        ("timestamp", pb.Value(int64_value=-(2**63))),
+    ],
+)
+def test_what_a_type_cannot_hold_is_refused_by_name(dtype: str, value: pb.Value) -> None:
+    with pytest.raises(InvalidRequest, match="inputs.x") as refused:
+        parsed(dtype, value)
+    assert refused.value.field == "inputs.x"

@@ -148,3 +148,32 @@ def test_chunked_array_is_one_column() -> None:
 def test_empty_array_is_an_empty_column() -> None:
     values, _ = converted(pa.array([], pa.list_(pa.float32())), "float32[3]")
     assert values.shape == (0, 3)  # type: ignore[attr-defined]
+
+
+def test_nanoseconds_are_rounded_down_before_and_after_1970() -> None:
+    array = pa.array([-1, -1000, -1001, 999, 1_000, None], pa.int64()).cast(pa.timestamp("ns"))
+    values, nulls = converted(array, "timestamp")
+    np.testing.assert_array_equal(values, [-1, -1, -2, 0, 1, 0])
+    np.testing.assert_array_equal(nulls, [False] * 5 + [True])
+
+
+def test_time_that_no_microseconds_can_say_is_refused() -> None:
+    with pytest.raises(ColumnError, match="doesn't fit timestamp"):
+        column_data(pa.array([2**50], pa.int64()).cast(pa.timestamp("s")), DType.parse("timestamp"))
+
+
+def test_integers_are_read_from_decimals_without_a_fraction_and_unsigned_columns() -> None:
+    total = pa.array([Decimal(2**40), None], pa.decimal128(38, 0))
+    values, nulls = converted(total, "int64")
+    np.testing.assert_array_equal(values, [2**40, 0])
+    np.testing.assert_array_equal(nulls, [False, True])
+    assert converted(pa.array([255], pa.uint8()), "int32")[0].tolist() == [255]  # type: ignore[attr-defined]
+    for array in (pa.array([Decimal(2**63)], pa.decimal128(38, 0)), pa.array([2**63], pa.uint64())):
+        with pytest.raises(ColumnError, match="doesn't fit int64"):
+            column_data(array, DType.parse("int64"))
+    assert "fraction would be lost" in refusal(pa.decimal128(9, 2), DType.parse("int64"))
+    assert refusal(pa.decimal128(9, 2), DType.parse("float32")) == ""
+
+
+def test_enumerated_text_is_text() -> None:
+    assert converted(pa.array(["a", None, "a"]).dictionary_encode(), "string")[0] == ["a", None, "a"]
