@@ -168,13 +168,10 @@ def test_no_rows_are_made_when_there_are_none() -> None:
 
 def test_a_row_that_is_too_wide_as_a_whole_is_invalid() -> None:
     encoder = RowEncoder(schema(1, a="int64[]", b="int64[]", c="string"))
-    longest = VariableLists(
-        np.zeros(2 * MAX_LIST_LENGTH, np.int64), np.array([0, MAX_LIST_LENGTH, 2 * MAX_LIST_LENGTH])
-    )
-    short = VariableLists(
-        np.zeros(MAX_LIST_LENGTH, np.int64), np.array([0, MAX_LIST_LENGTH, MAX_LIST_LENGTH])
-    )
-    columns = {"a": ColumnData(longest), "b": ColumnData(short), "c": ColumnData(["", ""])}
+    longest = [0] * MAX_LIST_LENGTH
+    both = VariableLists.of([longest, longest], np.dtype("i8"))
+    first = VariableLists.of([longest, []], np.dtype("i8"))
+    columns = {"a": ColumnData(both), "b": ColumnData(first), "c": ColumnData(["", ""])}
     rows, invalid, faults = encoder.encode_valid(columns, np.zeros(2, np.int64), NOW_US)
     assert invalid.tolist() == [True, False]
     assert faults == (("row", 1, "at most 1048576 bytes"),)

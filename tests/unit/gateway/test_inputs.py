@@ -145,6 +145,6 @@ def test_whole_numbers_are_taken_for_every_list_that_can_hold_them() -> None:
     ],
 )
 def test_what_a_type_cannot_hold_is_refused_by_name(dtype: str, value: pb.Value) -> None:
-    with pytest.raises(InvalidRequest, match="inputs.x") as refused:
+    with pytest.raises(InvalidRequest, match=r"inputs\.x") as refused:
         parsed(dtype, value)
     assert refused.value.field == "inputs.x"
