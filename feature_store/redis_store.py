@@ -1,6 +1,6 @@
 """The online store in Redis or Valkey: a row is one string. lua/put_newest.lua orders writes, lua/bury.lua
-deletions among them, lua/apply_events.lua brings events into rows of tiles; the connection is
-runtime/redis_connection's.
+deletions among them, lua/apply_events.lua brings events into rows of tiles; script_calls.py sends them; the
+connection is runtime/redis_connection's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from forebay.errors import InvalidRequest, NotUsable, Unavailable
 from numpy.typing import NDArray
 
 from feature_store.row_header import is_storable, pack_tombstone
+from feature_store.script_calls import eval_rows
+from feature_store.store import UNREAD
 from feature_store.types import Outcome
 from feature_store.windows.events import EventBlock
 from feature_store.windows.ring_row import RingForm
@@ -36,7 +38,8 @@ _CHUNKS_IN_FLIGHT = 2
 
 
 class RedisStore:
-    """An OnlineStore on one connection, which it takes over: `aclose` closes it.
+    """An OnlineStore on one connection, which it takes over: `aclose` closes it. The connection may be to a
+    cluster: then what one command did is done by a pipeline per node.
 
     A key that holds something else than a string (another program's) reads as no row and is replaced by a
     write. A server that refuses us (credentials, rights, memory) is Unavailable, with the reason.
@@ -47,18 +50,13 @@ class RedisStore:
         self._settings = settings or FeatureStoreSettings()
 
     async def get_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> list[bytes | None]:
-        """One MGET; a longer list in several, still in one round trip."""
+        """One MGET, a longer list in several, still in one round trip; on a cluster a GET per row."""
         if not keys:
             return []
-        chunk_rows = self._settings.read_chunk_rows
-        if len(keys) <= chunk_rows:
-            try:
-                found: list[bytes | None] = await self._connection.execute(b"MGET", *keys, deadline=deadline)
-            except (RedisReplyError, NotUsable, InvalidRequest) as error:
-                raise _refused(error) from error
-            return found
-        replies = await self._execute_many(_chunked(b"MGET", keys, chunk_rows), deadline)
-        return [row for reply in replies for row in reply]
+        try:
+            return await self._connection.get_rows(keys, self._settings.read_chunk_rows, UNREAD, deadline)
+        except (RedisReplyError, NotUsable, InvalidRequest) as error:
+            raise _refused(error) from error
 
     async def put_many(
         self, keys: Sequence[bytes], rows: Sequence[bytes], deadline: Deadline = NEVER
@@ -72,7 +70,7 @@ class RedisStore:
         if len(places) < len(rows):
             keys, rows = [keys[place] for place in places], [rows[place] for place in places]
         applied = [
-            await self._eval(_PUT_NEWEST, keys[span], rows[span], deadline)
+            await self._eval(_PUT_NEWEST, keys[span], (), rows[span], deadline)
             for span in _spans(rows, self._settings.write_chunk_rows)
         ]
         outcomes[places] = np.frombuffer(b"".join(applied), np.uint8)
@@ -88,7 +86,8 @@ class RedisStore:
 
     async def delete_many(self, keys: Sequence[bytes], deadline: Deadline = NEVER) -> int:
         """UNLINKs: the server frees the memory in the background."""
-        commands = _chunked(b"UNLINK", keys, self._settings.load_chunk_rows)
+        chunk_rows = 1 if self._connection.is_cluster else self._settings.load_chunk_rows
+        commands = _chunked(b"UNLINK", keys, chunk_rows)
         return sum(await self._execute_many(commands, deadline)) if commands else 0
 
     async def bury_many(
@@ -101,7 +100,7 @@ class RedisStore:
         args = [tombstone, b"%d" % math.ceil(kept_s * 1e3)]
         chunk_rows = self._settings.write_chunk_rows
         buried = [
-            await self._eval(_BURY, keys[start : start + chunk_rows], args, deadline)
+            await self._eval(_BURY, keys[start : start + chunk_rows], args, (), deadline)
             for start in range(0, len(keys), chunk_rows)
         ]
         return np.frombuffer(b"".join(buried), np.uint8)
@@ -123,8 +122,9 @@ class RedisStore:
 
         async def apply_chunks() -> None:
             for span in spans:
-                args = [*shared, *rows.packed[span]]
-                told = await self._eval(_APPLY_EVENTS, rows.keys[span], args, deadline)
+                counts = rows.counts[span].tolist()
+                each = rows.packed[span]
+                told = await self._eval(_APPLY_EVENTS, rows.keys[span], shared, each, deadline, counts)
                 places = rows.order[rows.starts[span.start] : rows.starts[span.stop]]
                 outcomes[places] = np.frombuffer(told, np.uint8)
 
@@ -136,13 +136,18 @@ class RedisStore:
         await self._connection.aclose()
 
     async def _eval(
-        self, script: RedisScript, keys: Sequence[bytes], args: Sequence[bytes], deadline: Deadline
+        self,
+        script: RedisScript,
+        keys: Sequence[bytes],
+        shared: Sequence[bytes],
+        each: Sequence[bytes],
+        deadline: Deadline,
+        counts: Sequence[int] | None = None,
     ) -> bytes:
         try:
-            outcomes: bytes = await self._connection.eval_script(script, keys, args, deadline)
+            return await eval_rows(self._connection, script, keys, shared, each, deadline, counts)
         except (RedisReplyError, NotUsable, InvalidRequest) as error:
             raise _refused(error) from error
-        return outcomes
 
     async def _load(
         self, keys: Sequence[bytes], rows: Sequence[bytes], spans: Iterator[slice], deadline: Deadline
@@ -151,6 +156,10 @@ class RedisStore:
         that chunks are stored in order.
         """
         for span in spans:
+            if self._connection.is_cluster:
+                sets = zip(keys[span], rows[span], strict=True)
+                await self._execute_many([(b"SET", key, row) for key, row in sets], deadline)
+                continue
             pairs = [b""] * (2 * (span.stop - span.start))
             pairs[::2], pairs[1::2] = keys[span], rows[span]
             await self._execute(b"MSET", *pairs, deadline=deadline)

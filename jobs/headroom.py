@@ -9,11 +9,15 @@ from runtime.redis_connection import RedisConnection
 async def check_headroom(connection: RedisConnection, needed_bytes: int, what: str) -> None:
     """Raises: Refused where the server has a limit (`maxmemory`) and `needed_bytes` more exceed it.
 
-    A server that doesn't say is taken at its word. Cost: one round trip.
+    Of a cluster all nodes count together, for keys spread evenly; one without a limit has room for all. A
+    server that doesn't say is taken at its word. Cost: one round trip per node.
     """
-    text = (await connection.execute("INFO", "memory")).decode()
-    said = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    limit, used = int(said.get("maxmemory", 0)), int(said.get("used_memory", 0))
+    replies = await connection.execute_everywhere("INFO", "memory")
+    nodes = [
+        dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line) for text in replies
+    ]
+    limits = [int(said.get("maxmemory", 0)) for said in nodes]
+    limit, used = min(limits) * len(limits), sum(int(said.get("used_memory", 0)) for said in nodes)
     if limit and used + needed_bytes > limit:
         raise Refused(
             f"{what} need about {_mib(needed_bytes)}, and the store has {_mib(max(0, limit - used))} left of "

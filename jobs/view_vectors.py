@@ -79,13 +79,8 @@ async def stored_texts(
 
 
 async def _scan(connection: RedisConnection, before: str, after: str) -> AsyncIterator[list[str]]:
-    pattern = f"{before}*{after}"
-    cursor = b"0"
-    while True:
-        cursor, found = await connection.execute("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+    async for found in connection.scan(f"{before}*{after}", _SCAN_COUNT):
         yield [key.decode()[len(before) : -len(after)] for key in found]
-        if cursor == b"0":
-            return
 
 
 def _keys(view: FeatureView, texts: list[str]) -> NDArray[np.int64] | list[str]:

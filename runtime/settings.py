@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 from pydantic.fields import FieldInfo
@@ -64,8 +64,28 @@ class RedisSettings(Group):
     """How the online store and the registry reach Redis or Valkey."""
 
     url: str = Field(default="", repr=False)
-    """`redis://`, `rediss://` (TLS) or `unix://` address of the server. Empty: start, or join, the embedded
-    store in `embedded_directory`. Also `FOREBAY_REDIS_URL`."""
+    """Where the server is: `redis://[user:password@]host[:port][/db]` or `unix://path`; a cluster is
+    `redis+cluster://host:port,host:port`, servers that sentinels watch `redis+sentinel://host:port,host:port/name`;
+    `rediss` in place of `redis` for TLS. Empty: start, or join, the embedded store in `embedded_directory`.
+    Also `FOREBAY_REDIS_URL`. docs/redis.md has more of each."""
+
+    tls_ca_file: str = ""
+    """Certificates (PEM) that a `rediss` server's must be signed by. Empty: those that the machine trusts."""
+
+    tls_certificate_file: str = ""
+    """Our certificate (PEM), for a `rediss` server that asks for one."""
+
+    tls_key_file: str = ""
+    """The key of `tls_certificate_file` (PEM, without a passphrase). Empty: it is in the same file."""
+
+    read_from: Literal["primary", "replica"] = "primary"
+    """Where feature rows are read. `replica` takes load off the primary; rows are then older by the lag of
+    replication, and a write isn't seen at once by who made it. Where no replica is usable rows are read from
+    the primary. Everything else is always read from the primary."""
+
+    replica_max_silence_s: PositiveFloat = 15.0
+    """Seconds since a replica has heard of its primary, after which nothing is read from it. Must exceed the
+    server's repl-ping-replica-period (10 s)."""
 
     embedded_directory: Path = Path(".forebay")
     """Directory of the embedded store's data and socket; used only where `url` is empty."""

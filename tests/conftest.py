@@ -1,3 +1,8 @@
 """Fixtures for every kind of test."""
 
-pytest_plugins = ["tests.support.examples", "tests.support.short_reports", "tests.support.store_server"]
+pytest_plugins = [
+    "tests.support.examples",
+    "tests.support.short_reports",
+    "tests.support.store_cluster",
+    "tests.support.store_server",
+]

@@ -27,6 +27,11 @@ class RowEvents:
     order: NDArray[np.intp]
     starts: NDArray[np.intp]
 
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        """How many events each row has, (m,)."""
+        return np.diff(self.starts)
+
     def records(self, form: RingForm, row: int) -> NDArray[np.void]:
         """Return a row's events as records: position, event_time_us, values."""
         return np.frombuffer(self.packed[row], event_record(form))

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from redis.connection import parse_url
 
+Command = tuple[bytes | str | int, ...]
+
 _VERIFICATION = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _TLS_OPTIONS = {
     "ssl_ca_certs",
@@ -24,6 +26,18 @@ _TLS_OPTIONS = {
     "ssl_password",
 }
 _OPTIONS = {"connection_class", "db", "host", "password", "path", "port", "username"}
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of what TLS needs, where the URL doesn't name it: who is trusted, and who we are."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+NO_FILES = TlsFiles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class RedisAddress:
         return self.path or f"{self.host}:{self.port}"
 
     @classmethod
-    def parse(cls, url: str) -> RedisAddress:
+    def parse(cls, url: str, tls: TlsFiles = NO_FILES) -> RedisAddress:
         """Return what `url` says. Raises: ValueError that repeats no part of the URL but option names."""
         scheme = urlsplit(url).scheme
         if scheme not in ("redis", "rediss", "unix"):
@@ -57,27 +71,32 @@ class RedisAddress:
             raise ValueError("the path of a Redis URL is the number of a database, as in redis://host/0")
         if options.get("username") and not options.get("password"):
             raise ValueError("the Redis URL has a user without a password")
-        tls = _tls_context(options) if scheme == "rediss" else None
+        context = _tls_context(_with_files(options, tls)) if scheme == "rediss" else None
         places = {name: options[name] for name in _OPTIONS - {"connection_class"} if options.get(name)}
-        return cls(**places, tls=tls)
+        return cls(**places, tls=context)
 
-    def handshake(self) -> list[tuple[bytes | str | int, ...]]:
-        """Return the commands that open a session. The last, PING, is refused until the server is ready."""
-        commands: list[tuple[bytes | str | int, ...]] = []
+    def handshake(self) -> tuple[list[Command], list[Command]]:
+        """Return the commands that open a session, and the last, PING, which is refused until the server is
+        ready: what else is asked of it goes between."""
+        commands: list[Command] = []
         if self.password:
             user = (self.username,) if self.username else ()
             commands.append(("AUTH", *user, self.password))
         if self.db:
             commands.append(("SELECT", self.db))
         commands.append(("CLIENT", "SETNAME", "forebay"))
-        commands.append(("PING",))
-        return commands
+        return commands, [("PING",)]
 
 
 def _refuse_unknown(options: Mapping[str, Any], known: set[str]) -> None:
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(f"the Redis URL has options that are not supported: {', '.join(unknown)}")
+
+
+def _with_files(options: Mapping[str, Any], tls: TlsFiles) -> dict[str, Any]:
+    files = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+    return {**{name: path for name, path in files.items() if path}, **options}
 
 
 def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:

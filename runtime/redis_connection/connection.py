@@ -1,70 +1,73 @@
-"""A connection that many requests share and that comes back by itself.
-
-At most one `link` (a socket) at a time; a background task replaces it when it is lost.
+"""A connection to Redis or Valkey as callers use it, whatever is behind the URL: one server (`node`), servers
+that sentinels watch, or a cluster.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import ssl
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from forebay.deadline import NEVER, Deadline
-from forebay.errors import DeadlineExceeded, Error, InvalidRequest, NotUsable, Unavailable
+from forebay.errors import InvalidRequest
 
 from runtime.clock import Clock
-from runtime.redis_connection.address import RedisAddress
-from runtime.redis_connection.errors import RedisReplyError, again
-from runtime.redis_connection.link import Link
-from runtime.redis_connection.packing import Argument, packed, packed_many
+from runtime.redis_connection.address import TlsFiles
+from runtime.redis_connection.cluster import Cluster
+from runtime.redis_connection.errors import RedisReplyError
+from runtime.redis_connection.packing import Argument
+from runtime.redis_connection.redis_url import RedisUrl
 from runtime.redis_connection.script import RedisScript
+from runtime.redis_connection.server import Server
+from runtime.redis_connection.slots import slot_of
 from runtime.settings import RedisSettings
 
 
 class RedisConnection:
-    """One socket, many requests in flight, replies matched in order. Replies are bytes, int, None or lists.
+    """One socket per server, many requests in flight, replies matched in order. Replies are bytes, int, None
+    or lists.
 
     Cancellation: a caller that is cancelled, or whose deadline passes, leaves its place in the queue, and its
     reply is dropped when it comes: nobody else notices.
     Units: a deadline is an instant of `clock`, which must run with the event loop's.
     """
 
-    def __init__(
-        self, address: RedisAddress, settings: RedisSettings, clock: Clock, lasting: bool = True
-    ) -> None:
-        self._address = address
-        self._lasting = lasting
-        self._settings = settings
-        self._clock = clock
-        self._link: Link | None = None
-        self._failure: Error = Unavailable(f"not yet connected to Redis at {address.name}")
-        self._tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._keeper = asyncio.create_task(self._stay_connected(), name=f"redis {address.name}")
+    def __init__(self, server: Server | Cluster) -> None:
+        self._server = server
+        self._cluster = server if isinstance(server, Cluster) else None
 
     @classmethod
-    def open(cls, url: str, settings: RedisSettings, clock: Clock) -> RedisConnection:
+    def open(
+        cls, url: str, settings: RedisSettings, clock: Clock, *, lasting: bool = True
+    ) -> RedisConnection:
         """Return a connection that is being made: calls wait for the first attempt, until their deadline.
 
-        For a server that starts before its Redis does. Raises: InvalidRequest for a wrong URL.
+        For a server that starts before its Redis does. One that isn't `lasting` doesn't come back when it is
+        lost, and follows no key to another node: for who must know that what the server has said since is
+        still so, which a failover may change. Raises: InvalidRequest for a wrong URL.
         """
-        return cls(_parsed(url), settings, clock)
+        files = TlsFiles(
+            *map(str, (settings.tls_ca_file, settings.tls_certificate_file, settings.tls_key_file))
+        )
+        try:
+            place = RedisUrl.parse(url, files)
+        except ValueError as error:
+            raise InvalidRequest(str(error), field="redis.url") from error
+        if place.kind == "cluster":
+            return cls(Cluster(place, settings, clock, lasting))
+        return cls(Server(place, settings, clock, lasting))
 
     @classmethod
     async def connect(
         cls, url: str, settings: RedisSettings, clock: Clock, *, lasting: bool = True
     ) -> RedisConnection:
-        """Return a connection that is up. One that isn't `lasting` doesn't come back when it is lost: for who
-        must know that what the server has said since is still so, which a failover may change.
+        """Return a connection that is up, `lasting` as in `open`.
 
         Raises: InvalidRequest for a wrong URL; Unavailable where nobody answers or the server isn't ready;
         NotUsable where it refuses us.
         """
-        connection = cls(_parsed(url), settings, clock, lasting)
+        connection = cls.open(url, settings, clock, lasting=lasting)
         try:
-            await connection._connected_link(NEVER)
+            await connection._server.wait()
         except BaseException:
             await connection.aclose()
             raise
@@ -73,34 +76,63 @@ class RedisConnection:
     @property
     def connected(self) -> bool:
         """Whether a call made now is sent; a server that is gone may take `max_unanswered_age_s` to show."""
-        return self._link is not None and not self._link.lost.done()
+        return self._server.connected
 
-    async def execute(self, *args: Argument, deadline: Deadline = NEVER) -> Any:
-        """Return the reply to one command.
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the keys of one command must share a slot."""
+        return self._cluster is not None
+
+    def execute(self, *args: Argument, deadline: Deadline = NEVER) -> Coroutine[Any, Any, Any]:
+        """Return the reply to one command; on a cluster, of the node that has its first key.
 
         Raises: DeadlineExceeded; Unavailable, at once while disconnected, or where the server loads;
         NotUsable where it refuses us or is full; RedisReplyError for any other error reply.
         Cost: one round trip, one future.
         """
-        link = self._link or await self._connected_link(deadline)
-        reply = await link.send(packed(args), 0, deadline)
-        if type(reply) is RedisReplyError:
-            raise reply.translated()
-        return reply
+        return self._server.execute(args, deadline)
 
     async def execute_many(
         self, commands: Sequence[Sequence[Argument]], deadline: Deadline = NEVER
     ) -> list[Any]:
-        """Return the replies to `commands`, in order; error replies are RedisReplyErrors among them.
+        """Return the replies to `commands`, in order; error replies are RedisReplyErrors among them. On a
+        cluster those for one node are done in order, and others beside them.
 
         Raises: DeadlineExceeded; Unavailable; InvalidRequest past `max_unanswered_bytes`. How many of the
-        commands took effect is then unknown. Cost: one write, one round trip.
+        commands took effect is then unknown. Cost: one write, one round trip per node.
         """
         if not commands:
             return []
-        link = self._link or await self._connected_link(deadline)
-        replies: list[Any] = await link.send(packed_many(commands), len(commands), deadline)
-        return replies
+        return await self._server.execute_many(commands, deadline)
+
+    def get_rows(
+        self, keys: Sequence[bytes], chunk: int, unread: bytes, deadline: Deadline = NEVER
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Return the string under each key: None where there is none or something else, `unread` where the
+        node that has it is out of reach, or too slow, though others aren't. May be read from a replica.
+
+        Raises: as `execute`, where nothing could be read. Cost: one round trip per node; on one server an
+        MGET per `chunk` of keys.
+        """
+        return self._server.get_rows(keys, chunk, unread, deadline)
+
+    async def execute_everywhere(self, *args: Argument, deadline: Deadline = NEVER) -> list[Any]:
+        """Return the reply of every server that has keys of its own: of one, or of each node of a cluster.
+
+        Raises: as `execute`, for any of them.
+        """
+        return [await node.execute(args, deadline) for node in await self._server.nodes(deadline)]
+
+    async def scan(self, pattern: str, count: int) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match, some perhaps twice, as SCAN does. Raises: as `execute`."""
+        for node in await self._server.nodes(NEVER):
+            cursor = b"0"
+            while True:
+                command = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+                cursor, found = await node.execute(command)
+                yield found
+                if cursor == b"0":
+                    break
 
     async def eval_script(
         self,
@@ -120,113 +152,44 @@ class RedisConnection:
                 raise
         return await self.execute("EVAL", script.text, len(keys), *keys, *args, deadline=deadline)
 
-    async def aclose(self) -> None:
-        """Close the socket for good; who still waits gets Unavailable."""
-        self._keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._keeper
-        self._down(_CLOSED)
+    async def eval_each(
+        self,
+        script: RedisScript,
+        calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]],
+        deadline: Deadline = NEVER,
+    ) -> list[Any]:
+        """Return what `script` returns for each call's keys and arguments, in one go; nodes that don't know
+        it are given its text. Calls that share a key must be made one after the other.
 
-    async def _connected_link(self, deadline: Deadline) -> Link:
-        """Return the link, once the first attempt to connect has ended. Raises: what that attempt met."""
-        if not self._tried.done():
-            remaining_s = deadline.remaining_s(self._clock.monotonic_s())
-            await asyncio.wait([self._tried], timeout=None if deadline == NEVER else remaining_s)
-            if not self._tried.done():
-                raise DeadlineExceeded(f"not connected to Redis at {self._address.name} before the deadline")
-        if self._link is None:
-            raise again(self._failure)
-        return self._link
-
-    async def _stay_connected(self) -> None:
-        """Keep a link up. Attempts are spaced out until a link has lived for the longest wait: a server that
-        accepts us and hangs up must not be dialled in a tight loop.
+        Raises: as `execute`, for any of them.
         """
-        wait_s = 0.0
-        while True:
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1))
-            wait_s = min(
-                max(2 * wait_s, self._settings.reconnect_first_s), self._settings.reconnect_longest_s
-            )
-            try:
-                link = await self._dial()
-            except Error as failure:
-                self._down(failure)
-                continue
-            since_s = self._clock.monotonic_s()
-            await self._serve(link)
-            if not self._lasting:
-                return
-            if self._clock.monotonic_s() - since_s > self._settings.reconnect_longest_s:
-                wait_s = 0.0
+        commands = [("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls]
+        replies = await self.execute_many(commands, deadline)
+        unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
+        if unknown:
+            await self.execute_everywhere("SCRIPT", "LOAD", script.text, deadline=deadline)
+            again = await self.execute_many([commands[place] for place in unknown], deadline)
+            for place, reply in zip(unknown, again, strict=True):
+                replies[place] = reply
+        for reply in replies:
+            if type(reply) is RedisReplyError:
+                raise reply.translated()
+        return replies
 
-    async def _serve(self, link: Link) -> None:
-        self._link = link
-        if not self._tried.done():
-            self._tried.set_result(None)
-        try:
-            await asyncio.wait([link.lost])  # to await it would cancel it with this task
-            self._down(link.lost.result())
-        finally:
-            await link.end(_CLOSED)
+    def parted(self, keys: Sequence[bytes]) -> list[list[int]]:
+        """Return the places of the keys that one command may have together: all, or on a cluster slot by
+        slot, those of one slot in order."""
+        if not self.is_cluster:
+            return [list(range(len(keys)))]
+        parts: dict[int, list[int]] = {}
+        for place, key in enumerate(keys):
+            parts.setdefault(slot_of(key), []).append(place)
+        return list(parts.values())
 
-    def _down(self, failure: Error) -> None:
-        self._link = None
-        self._failure = failure
-        if not self._tried.done():
-            self._tried.set_result(None)
-
-    async def _dial(self) -> Link:
-        """Return a link that has answered PING. Raises: Unavailable; NotUsable."""
-        link = Link(self._settings, self._clock)
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                await self._open_socket(link)
-                commands = self._address.handshake()
-                self._check_handshake(await link.send(packed_many(commands), len(commands), NEVER))
-        except (Error, OSError) as error:
-            await link.end(Unavailable("connecting failed"))
-            raise self._dial_failure(error) from error
-        except BaseException:
-            await link.end(_CLOSED)
-            raise
-        return link
-
-    async def _open_socket(self, link: Link) -> None:
-        loop, address = asyncio.get_running_loop(), self._address
-        if address.path:
-            await loop.create_unix_connection(lambda: link, address.path)
-        else:
-            await loop.create_connection(lambda: link, address.host, address.port, ssl=address.tls)
-
-    def _check_handshake(self, replies: list[Any]) -> None:
-        """Raise what the server refused. That it takes no client name is no refusal: some proxies don't."""
-        named = len(replies) - 2
-        for place, reply in enumerate(replies):
-            if type(reply) is RedisReplyError and place != named:
-                failure = reply.translated()
-                raise failure if isinstance(failure, Error) else NotUsable(f"refused: {reply}")
-
-    def _dial_failure(self, error: Error | OSError) -> Error:
-        name = self._address.name
-        match error:
-            case Error():
-                return type(error)(f"Redis at {name}: {error.message}")
-            case TimeoutError():
-                return Unavailable(
-                    f"connecting to Redis at {name} took over {self._settings.connect_timeout_s:g} s"
-                )
-            case ssl.SSLCertVerificationError():
-                return NotUsable(f"the certificate of Redis at {name} isn't accepted: {error.verify_message}")
-            case _:
-                return Unavailable(f"can't connect to Redis at {name}: {error.strerror or error}")
+    async def aclose(self) -> None:
+        """Close the sockets for good; who still waits gets Unavailable."""
+        await self._server.aclose()
 
 
-def _parsed(url: str) -> RedisAddress:
-    try:
-        return RedisAddress.parse(url)
-    except ValueError as error:
-        raise InvalidRequest(str(error), field="redis.url") from error
-
-
-_CLOSED = Unavailable("the connection to Redis is closed")
+def _is_unknown(reply: Any) -> bool:
+    return type(reply) is RedisReplyError and reply.code == "NOSCRIPT"

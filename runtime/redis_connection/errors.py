@@ -56,7 +56,8 @@ _NOT_USABLE = {
     "OOM": "Redis has reached its maxmemory and takes no more data",
     "MISCONF": "Redis takes no writes because it can't persist to disk",
     "DENIED": "Redis runs in protected mode and takes no connections from other machines",
-    "MOVED": "redis.url names a node of a Redis cluster; a single server (or a proxy) is needed",
-    "ASK": "redis.url names a node of a Redis cluster; a single server (or a proxy) is needed",
-    "CROSSSLOT": "redis.url names a node of a Redis cluster; a single server (or a proxy) is needed",
+    "MOVED": "redis.url names one node of a Redis cluster: write it as redis+cluster://host:port",
+    "ASK": "redis.url names one node of a Redis cluster: write it as redis+cluster://host:port",
+    "CROSSSLOT": "Redis is a cluster, and the keys of this command are not in one slot: redis.url must begin "
+    "with redis+cluster://",
 }

@@ -1,4 +1,4 @@
-"""RedisStore is an OnlineStore, whatever the size of its chunks."""
+"""RedisStore is an OnlineStore, whatever the size of its chunks, on one server and on a cluster."""
 
 from collections.abc import AsyncIterator
 
@@ -24,5 +24,13 @@ class TestRedisStoreInSmallChunks(OnlineStoreSuite):
     async def store(self, connection: RedisConnection) -> AsyncIterator[OnlineStore]:
         settings = FeatureStoreSettings(read_chunk_rows=3, write_chunk_rows=3, load_chunk_rows=3)
         store = RedisStore(connection, settings)
+        yield store
+        await store.aclose()
+
+
+class TestRedisStoreOnCluster(OnlineStoreSuite):
+    @pytest.fixture
+    async def store(self, cluster_connection: RedisConnection) -> AsyncIterator[OnlineStore]:
+        store = RedisStore(cluster_connection, FeatureStoreSettings(write_chunk_rows=7))
         yield store
         await store.aclose()
