@@ -7,16 +7,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from forebay.errors import NotUsable
+from forebay.errors import NotUsable, Unavailable
 from numpy.typing import NDArray
 
 from feature_store.codec import RowBlock
+from feature_store.store import UNREAD
 from feature_store.types import Status
 from gateway.batch import NEVER_US, Batch
 from gateway.plan import HydratedView, Rule
 
 NOT_FOUND = "NOT_FOUND"
 """Why a row is missing, where the store was asked for it and has none."""
+
+UNAVAILABLE = "UNAVAILABLE"
+"""Why a row couldn't be read, though the store gave others."""
 
 _NULL, _DEFAULTED = np.uint8(Status.NULL), np.uint8(Status.DEFAULTED)
 
@@ -41,7 +45,7 @@ def settle(
     Cost: a few array operations, one pass over the rows of several members; more where rows fall short.
     """
     if not block.is_whole:
-        for reason, mask in _shortcomings(view, block, missing).items():
+        for reason, mask in _shortcomings(view, rows, block, missing).items():
             affected = mask if kept is None else mask[kept]
             counts = np.bincount(member_of_row[affected], minlength=len(batch.members))
             _report(batch, stage, view, reason, counts)
@@ -87,8 +91,11 @@ def _all_have_rows(starts: list[int]) -> bool:
     return starts[-1] >= len(starts) - 1 and len(set(starts)) == len(starts)
 
 
-def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str, NDArray[np.bool_]]:
-    """Return which rows fall short, each for one reason: no row or no value, too old, unreadable."""
+def _shortcomings(
+    view: HydratedView, rows: Sequence[bytes | None], block: RowBlock, missing: str
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows fall short, each for one reason: no row or no value, too old, unreadable, or out of
+    reach where others weren't."""
     statuses = block.row_statuses
     absent = statuses == Status.NOT_FOUND
     present = statuses == Status.PRESENT
@@ -96,11 +103,12 @@ def _shortcomings(view: HydratedView, block: RowBlock, missing: str) -> dict[str
         for feature in view.features:
             of_feature = block.statuses(feature)
             absent = absent | (((of_feature == _NULL) | (of_feature == _DEFAULTED)) & present)
-    return {
-        missing: absent,
-        "STALE": statuses == Status.STALE,
-        "CORRUPT": statuses == Status.ERROR,
-    }
+    corrupt = statuses == Status.ERROR
+    found = {missing: absent, "STALE": statuses == Status.STALE}
+    if corrupt.any():
+        unread = np.fromiter((row is UNREAD for row in rows), np.bool_, len(rows))
+        found |= {UNAVAILABLE: unread, "CORRUPT": corrupt & ~unread}
+    return found
 
 
 def _report(batch: Batch, stage: str, view: HydratedView, reason: str, counts: NDArray[np.intp]) -> None:
@@ -109,9 +117,8 @@ def _report(batch: Batch, stage: str, view: HydratedView, reason: str, counts: N
         if member.error is not None:
             continue
         if view.rule is Rule.FAIL:
-            member.error = NotUsable(
-                f"view {view.name} has no usable row ({reason}), and its rule is to fail"
-            )
+            kind = Unavailable if reason == UNAVAILABLE else NotUsable
+            member.error = kind(f"view {view.name} has no usable row ({reason}), and its rule is to fail")
             continue
         action = "STALE_ROW" if reason == "STALE" and view.rule is Rule.STALE else "DEFAULTS"
         member.degrade(stage, view.name, reason, action, int(counts[index]))
