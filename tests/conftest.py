@@ -3,6 +3,6 @@
 pytest_plugins = [
     "tests.support.examples",
     "tests.support.short_reports",
-    "tests.support.store_cluster",
     "tests.support.store_server",
+    "tests.support.store_cluster",
 ]
