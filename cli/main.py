@@ -43,6 +43,7 @@ ENTRIES = {
         "cli.training_set", "training_set", "Join labels to the features that were known at their time."
     ),
     "stream": Entry("cli.stream", "stream", "Feed views from streams of events; publish events."),
+    "tune": Entry("cli.tune", "tune", "Find by history how seldom a view may be refreshed."),
     "serve": Entry("cli.serve", "serve", "Serve predictions, features and similar entities."),
     "worker": Entry("cli.worker", "worker", "Make predictions that were submitted; list those given up."),
     "trace": Entry("cli.trace", "trace", "Draw a recent request: its steps, what each took and was given."),

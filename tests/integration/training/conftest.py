@@ -16,6 +16,7 @@ from feature_store.keys import canonical_texts
 from feature_store.redis_store import RedisStore
 from feature_store.schema import feature_view
 from jobs.index_build import IndexBuilder
+from jobs.model_checks import initial_versions
 from jobs.progress import unheard
 from jobs.refresh import Refresh
 from jobs.refresh_options import RefreshOptions
@@ -47,7 +48,8 @@ class History:
         file.write_text(text)
         loaded = load_application_file(file)
         self.app = loaded.application.app
-        await self._registry(NOW_US).apply(loaded.application, loaded.root)
+        versions = initial_versions(loaded.application, self.root)
+        await self._registry(NOW_US).apply(loaded.application, loaded.root, models=versions)
 
     async def refresh(self, at_us: int, *views: str, **options: Any) -> None:
         """Refresh as at an instant, of what the sources hold."""
