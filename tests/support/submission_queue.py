@@ -72,13 +72,13 @@ class QueueUnderTest:
             yield worker
         finally:
             stop.set()
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 30)
 
     async def submit(self, *requests: bytes) -> list[str]:
         """Submit requests; return their predictions' ids."""
         return [await self.queue.submit(request, release=1) for request in requests]
 
-    async def ended(self, prediction_ids: list[str], timeout_s: float = 10) -> dict[str, Outcome | None]:
+    async def ended(self, prediction_ids: list[str], timeout_s: float = 30) -> dict[str, Outcome | None]:
         """Return how each prediction ended, once all have."""
         async with asyncio.timeout(timeout_s):
             return {name: outcome async for name, outcome in self.waiting.each(prediction_ids)}
@@ -96,13 +96,6 @@ async def queue_under_test(
         queue = QueueUnderTest(url, connection, settings, stack, redis or RedisSettings())
         stack.push_async_callback(queue.endings.aclose)
         yield queue
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when `condition` holds, which nobody tells of."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 async def echo(submission: Submission) -> bytes:

@@ -19,7 +19,8 @@ from runtime.settings import RedisSettings
 from runtime.submission_settings import SubmissionSettings
 from tests.support.fault_proxy import FaultProxy
 from tests.support.store_server import KINDS, program_of
-from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test, until
+from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test
+from tests.support.until import until
 
 HASTY = RedisSettings(
     max_unanswered_age_s=0.3, connect_timeout_s=2.0, reconnect_first_s=0.002, reconnect_longest_s=0.02

@@ -13,7 +13,8 @@ from gateway.submissions.submission import Outcome, State, Submission
 from runtime.redis_connection import RedisConnection
 from runtime.submission_settings import SubmissionSettings
 from tests.support.served_application import ROOT, environment
-from tests.support.submission_queue import QUICK, Make, QueueUnderTest, done, echo, queue_under_test, until
+from tests.support.submission_queue import QUICK, Make, QueueUnderTest, done, echo, queue_under_test
+from tests.support.until import until
 
 WORK = "forebay:{tiny}:submissions"
 

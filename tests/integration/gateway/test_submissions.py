@@ -11,7 +11,8 @@ from gateway.submissions.keys import Keys, hash_of
 from gateway.submissions.submission import Ended, Outcome, State, Submission
 from runtime.redis_connection import RedisConnection
 from runtime.submission_settings import SubmissionSettings
-from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test, until
+from tests.support.submission_queue import QUICK, QueueUnderTest, done, echo, queue_under_test
+from tests.support.until import until
 
 PENDING = Outcome(State.PENDING, b"")
 

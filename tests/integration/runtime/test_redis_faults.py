@@ -17,6 +17,7 @@ from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
 from runtime.settings import RedisSettings
 from tests.support.fault_proxy import FaultProxy
+from tests.support.until import until
 
 CLOCK = SystemClock()
 SETTINGS = RedisSettings(
@@ -37,14 +38,6 @@ async def connection(proxy: FaultProxy) -> AsyncIterator[RedisConnection]:
     connection = await RedisConnection.connect(proxy.url, SETTINGS, CLOCK)
     yield connection
     await connection.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.001)
 
 
 async def test_replies_are_whole_when_they_come_byte_by_byte(

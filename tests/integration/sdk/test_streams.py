@@ -23,6 +23,7 @@ from tests.support.either_client import (
     asynchronous_stream,
     synchronous_stream,
 )
+from tests.support.until import until
 
 Reply = Callable[[StreamPredictRequest], StreamPredictResponse | None]
 
@@ -102,9 +103,9 @@ async def test_answers_come_as_they_end_when_their_order_differs(streaming: Open
 
     async with scripted(swap) as (_, address), streaming(address) as ask:
         first = asyncio.create_task(ask("p", user_id=1))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(kept) == 1)
         assert user(await ask("p", user_id=2)) == 2
-        third = asyncio.create_task(ask("p", user_id=3, timeout_s=0.3))
+        third = asyncio.create_task(ask("p", user_id=3, timeout_s=1.0))
         assert user(await first) == 1
         with pytest.raises(forebay.DeadlineExceeded):
             await third
@@ -126,7 +127,7 @@ async def test_error_is_one_requests_own(streaming: Opening) -> None:
 
 
 async def test_request_ends_at_its_own_deadline_when_the_server_is_silent(streaming: Opening) -> None:
-    async with scripted() as (servicer, address), streaming(address, timeout_s=0.1) as ask:
+    async with scripted() as (servicer, address), streaming(address, timeout_s=0.5) as ask:
         servicer.released.clear()
         with pytest.raises(forebay.DeadlineExceeded):
             await ask("p", user_id=1)

@@ -16,6 +16,7 @@ from runtime.rpc.call import Call
 from runtime.rpc.status import status_of
 from tests.support.echo_services import PREDICTION, serving
 from tests.support.either_client import LONG_S, Opening
+from tests.support.until import until
 
 QUICK = Retry(first_delay_s=0.001)
 
@@ -28,6 +29,7 @@ class Kept:
         self.submitted: list[pb.SubmitPredictionRequest] = []
         self.asked: list[pb.GetPredictionRequest] = []
         self.watched: list[list[str]] = []
+        self.pushed: list[str] = []
         self.failures = 0
         self.waits = True
         self.broken: int | None = None
@@ -76,6 +78,7 @@ class Kept:
                 for each in [each for each in left if each in self._ended]:
                     left.remove(each)
                     yield pb.WatchPredictionResponse(prediction_id=each, result=self._ended[each])
+                    self.pushed.append(each)
                     pushed += 1
                     if pushed == self.broken:
                         raise forebay.Unavailable("draining")
@@ -133,7 +136,7 @@ async def test_submission_is_repeated_only_with_an_idempotency_key(
 async def test_answer_is_waited_for_in_one_call_when_the_server_waits(opened: Opening) -> None:
     async with kept() as (servicer, address), opened(address, timeout_s=1.0) as ask:
         answer = asyncio.create_task(ask("result", "a", wait_s=LONG_S))
-        await asyncio.sleep(0.1)
+        await until(lambda: servicer.asked)
         await servicer.end("a")
         assert identity(await answer) == "a"
     assert len(servicer.asked) == 1
@@ -166,9 +169,9 @@ async def test_ends_are_told_as_they_come(opened: Opening) -> None:
     async with kept() as (servicer, address), opened(address) as ask:
         await servicer.end("b")
         ends = asyncio.create_task(ask("watch", ["a", "b", "c", "a"]))
-        await asyncio.sleep(0.1)
+        await until(lambda: servicer.pushed == ["b"])
         await servicer.end("c", forebay.NotFound("no pipeline p"))
-        await asyncio.sleep(0.05)
+        await until(lambda: servicer.pushed == ["b", "c"])
         await servicer.end("a")
         found = await ends
     assert [prediction_id for prediction_id, _ in found] == ["b", "c", "a"]
@@ -203,9 +206,9 @@ async def test_long_waits_are_several_calls(opened: Opening, monkeypatch: pytest
     async with kept() as (servicer, address), opened(address, retry=None) as ask:
         answer = asyncio.create_task(ask("result", "a", wait_s=LONG_S))
         ends = asyncio.create_task(ask("watch", ["a", "b"], wait_s=LONG_S))
-        await asyncio.sleep(0.4)
+        await until(lambda: len(servicer.asked) >= 3 and len(servicer.watched) >= 3)
         await servicer.end("b")
-        await asyncio.sleep(0.3)
+        await until(lambda: servicer.watched[-1] == ["a"])
         await servicer.end("a")
         assert identity(await answer) == "a"
         assert [prediction_id for prediction_id, _ in await ends] == ["b", "a"]
