@@ -66,6 +66,7 @@ class FaultProxy:
         """Pass on what is held back, and hold back no more."""
         self.delay_s = 0.0
         self._hurry.set_result(None)
+        self._hurry = asyncio.get_running_loop().create_future()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted_count += 1

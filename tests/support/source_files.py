@@ -42,6 +42,7 @@ def written_modules() -> tuple[Path, ...]:
     )
 
 
+@cache
 def syntax(path: Path) -> ast.Module:
     """Return a file's syntax tree."""
     return ast.parse((ROOT / path).read_text(), filename=str(path))

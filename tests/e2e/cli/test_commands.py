@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from redis import Redis
 
 from cli import main
 from runtime.embedded_store import TemporaryStore
-from tests.support.served_application import forebay_process
+from tests.support.served_application import forebay, forebay_process
 from tests.support.tiny_application import YAML, write_tiny_application
 
 
@@ -281,17 +280,14 @@ def test_doctor_fails_when_the_live_index_is_truncated(run: Forebay, file: Path)
 
 
 def test_processes_share_the_embedded_store_when_no_url_is_set(tmp_path: Path, file: Path) -> None:
-    def command(*args: str) -> subprocess.CompletedProcess[str]:
-        return forebay_process(tmp_path, "", *args)
-
     try:
-        assert command("apply", str(file)).returncode == 0
-        assert len(json.loads(command("releases", "--json").stdout)) == 1
+        assert forebay_process(tmp_path, "", "apply", str(file)).returncode == 0
+        assert len(json.loads(forebay(tmp_path, "", "releases", "--json").stdout)) == 1
         assert (tmp_path / ".forebay").is_dir()
-        assert command("store", "stop").stdout == "stopped\n"
-        assert len(json.loads(command("releases", "--json").stdout)) == 1
+        assert forebay_process(tmp_path, "", "store", "stop").stdout == "stopped\n"
+        assert len(json.loads(forebay(tmp_path, "", "releases", "--json").stdout)) == 1
     finally:
-        command("store", "stop")
+        forebay(tmp_path, "", "store", "stop")
 
 
 def prepare(run: Forebay, file: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from runtime.embedded_store import TemporaryStore
 from tests.support.wide_application import COLUMNS, WideApplication
 
-ROWS = 100_000
+ROWS = 70_000
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_rows_are_those_of_the_source_when_ten_refreshes_were_killed_anywhere(wi
 
 
 def test_next_refresh_goes_on_when_one_was_killed_and_the_source_is_the_same(wide: WideApplication) -> None:
-    noted = wide.killed_refresh(chunks=5, generation=1)
+    noted = wide.killed_refresh(chunks=3, generation=1)
     [record] = wide.batches()
     assert record["status"] == "running"
     outcome = wide.refreshed()
@@ -74,7 +74,7 @@ def test_next_refresh_goes_on_when_one_was_killed_and_the_source_is_the_same(wid
 
 
 def test_rows_of_a_killed_refresh_are_removed_when_the_source_has_changed(wide: WideApplication) -> None:
-    wide.killed_refresh(chunks=5, generation=1)
+    wide.killed_refresh(chunks=3, generation=1)
     wide.write(1_000, seed=2)
     outcome = wide.refreshed()
     assert [view["resumed"] for view in outcome["views"]] == [0]
@@ -92,7 +92,7 @@ def test_live_generation_stays_when_the_next_is_killed_twice(wide: WideApplicati
     wide.refreshed()
     wide.write(ROWS, seed=3)
     wide.killed_refresh(chunks=3, generation=2)
-    wide.killed_refresh(chunks=6, generation=2)
+    wide.killed_refresh(chunks=5, generation=2)
     with_live = {key for key in wide.rows() if key.endswith(b":1")}
     assert len(with_live) == ROWS
     outcome = wide.refreshed()

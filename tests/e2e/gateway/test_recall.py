@@ -8,6 +8,7 @@ import forebay
 import numpy as np
 import pytest
 
+from tests.support.paused_store import paused
 from tests.support.served_application import ServedApplication
 
 FRESH_S = 0.2
@@ -51,7 +52,8 @@ def test_requests_that_differ_only_in_form_share_an_answer(client: forebay.Clien
 def test_declared_bins_share_an_answer(client: forebay.Client) -> None:
     first = client.predict("cached_risk", user_id=5, amount=101.0)
     other = client.predict("cached_risk", user_id=5, amount=109.9)
-    assert (first.provenance.cache, other.provenance.cache) == ("MISS", "HIT")
+    assert first.provenance.cache == "MISS"
+    assert other.provenance.cache in ("HIT", "STALE"), "where the machine took 200 ms, it is stale already"
     assert client.predict("cached_risk", user_id=5, amount=110.0).provenance.cache == "MISS"
 
 
@@ -75,8 +77,12 @@ async def test_stale_answer_is_given_while_it_is_made_anew(tiny: ServedApplicati
 
 async def test_one_answer_is_made_when_many_ask_at_once(tiny: ServedApplication) -> None:
     async with forebay.aio.Client(tiny.gateway, timeout_s=5.0) as client:
-        for user_id in range(11, 20):  # the first answer may be there before the second call is taken in
-            calls = [client.predict("cached_items", user_id=user_id) for _ in range(40)]
+        for user_id in range(11, 20):  # a busy gateway may take in only one of them in that time
+            with paused(tiny.redis_url):
+                calls = [
+                    asyncio.create_task(client.predict("cached_items", user_id=user_id)) for _ in range(40)
+                ]
+                await asyncio.sleep(0.2)
             answers = await asyncio.gather(*calls)
             outcomes = [answer.provenance.cache for answer in answers]
             assert outcomes.count("MISS") == 1

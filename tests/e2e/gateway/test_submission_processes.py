@@ -16,7 +16,7 @@ from tests.support.served_application import ServedApplication, served
 from tests.support.worker_process import working
 
 QUICK = {"submissions__claim_after_s": "1", "submissions__timeout_s": "0.5", "submissions__mini_batch": "16"}
-COUNT = 400
+COUNT = 200
 
 
 def submitted(stub: prediction_pb2_grpc.PredictionServiceStub, number: int) -> str:
@@ -65,9 +65,9 @@ def test_a_wait_ends_with_pending_when_its_gateway_is_stopped(tiny: ServedApplic
         watched = threads.submit(watch_status, stub, prediction_id)
         assert stub.GetPrediction(pb.GetPredictionRequest(prediction_id=prediction_id), timeout=10).state
         gateway.process.send_signal(signal.SIGTERM)
-        assert waiting.result(10).state == pb.PREDICTION_STATE_PENDING
-        assert watched.result(10) == grpc.StatusCode.UNAVAILABLE
-        assert gateway.process.wait(10) == 0
+        assert waiting.result(30).state == pb.PREDICTION_STATE_PENDING
+        assert watched.result(30) == grpc.StatusCode.UNAVAILABLE
+        assert gateway.process.wait(30) == 0
     with working(tiny.directory, tiny.redis_url, tiny.app), grpc.insecure_channel(tiny.gateway) as channel:
         stub = prediction_pb2_grpc.PredictionServiceStub(channel)
         assert stub.GetPrediction(message, timeout=30).state == pb.PREDICTION_STATE_DONE

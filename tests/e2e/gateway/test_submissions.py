@@ -24,8 +24,9 @@ def stub(tiny: ServedApplication) -> Iterator[prediction_pb2_grpc.PredictionServ
         yield prediction_pb2_grpc.PredictionServiceStub(channel)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker(tiny: ServedApplication) -> Iterator[None]:
+    """A worker, from the first test on that needs one."""
     with working(tiny.directory, tiny.redis_url, tiny.app):
         yield
 
@@ -56,6 +57,16 @@ def scores(response: pb.PredictResponse) -> list[float]:
     return np.frombuffer(response.scores[0].values.data, np.float32).tolist()
 
 
+def test_a_wait_without_a_worker_says_pending_before_the_caller_leaves(
+    stub: prediction_pb2_grpc.PredictionServiceStub, request: pytest.FixtureRequest
+) -> None:
+    prediction_id = submit(stub, asked(1))
+    result = get(stub, prediction_id, WAIT_US, timeout_s=2.0)
+    assert result == pb.GetPredictionResponse(state=pb.PREDICTION_STATE_PENDING)
+    request.getfixturevalue("worker")
+    assert get(stub, prediction_id, WAIT_US).state == pb.PREDICTION_STATE_DONE
+
+
 @pytest.mark.usefixtures("worker")
 def test_what_is_submitted_is_answered_as_a_call_would_be(
     stub: prediction_pb2_grpc.PredictionServiceStub,
@@ -84,16 +95,6 @@ def test_a_watch_gives_every_result_and_ends(stub: prediction_pb2_grpc.Predictio
     assert {result.state for result in results.values()} == {pb.PREDICTION_STATE_DONE}
 
 
-def test_a_wait_without_a_worker_says_pending_before_the_caller_leaves(
-    stub: prediction_pb2_grpc.PredictionServiceStub, tiny: ServedApplication
-) -> None:
-    prediction_id = submit(stub, asked(1))
-    result = get(stub, prediction_id, WAIT_US, timeout_s=0.5)
-    assert result == pb.GetPredictionResponse(state=pb.PREDICTION_STATE_PENDING)
-    with working(tiny.directory, tiny.redis_url, tiny.app):
-        assert get(stub, prediction_id, WAIT_US).state == pb.PREDICTION_STATE_DONE
-
-
 def test_what_can_not_be_made_is_refused_when_it_is_submitted(
     stub: prediction_pb2_grpc.PredictionServiceStub,
 ) -> None:
@@ -115,8 +116,9 @@ def test_what_can_not_be_made_is_refused_when_it_is_submitted(
         stub.SubmitPrediction(pb.SubmitPredictionRequest(), timeout=5)
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_key_stands_for_one_request_whatever_the_order_of_its_inputs(
-    stub: prediction_pb2_grpc.PredictionServiceStub, tiny: ServedApplication
+    stub: prediction_pb2_grpc.PredictionServiceStub,
 ) -> None:
     one, same = pb.PredictRequest(pipeline="items_for_user"), pb.PredictRequest(pipeline="items_for_user")
     for request, names in ((one, ("user_id", "hour")), (same, ("hour", "user_id"))):
@@ -126,8 +128,7 @@ def test_a_key_stands_for_one_request_whatever_the_order_of_its_inputs(
     with pytest.raises(grpc.RpcError, match="another request") as refused:
         submit(stub, asked(4), "order-7")
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    with working(tiny.directory, tiny.redis_url, tiny.app):
-        assert get(stub, submit(stub, one, "order-7"), WAIT_US).state == pb.PREDICTION_STATE_DONE
+    assert get(stub, submit(stub, one, "order-7"), WAIT_US).state == pb.PREDICTION_STATE_DONE
 
 
 def test_wrong_calls_are_refused_by_field(stub: prediction_pb2_grpc.PredictionServiceStub) -> None:
@@ -149,13 +150,13 @@ def watch(stub: prediction_pb2_grpc.PredictionServiceStub, count: int) -> list[p
     return list(stub.WatchPrediction(request, timeout=5))
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_prediction_that_fails_carries_the_error_of_a_call(
-    stub: prediction_pb2_grpc.PredictionServiceStub, tiny: ServedApplication
+    stub: prediction_pb2_grpc.PredictionServiceStub,
 ) -> None:
     request = asked(10_001, "strict_risk")
     request.inputs["amount"].double_value = 1.0
-    with working(tiny.directory, tiny.redis_url, tiny.app):
-        result = get(stub, submit(stub, request), WAIT_US)
+    result = get(stub, submit(stub, request), WAIT_US)
     with pytest.raises(grpc.RpcError) as at_once:
         stub.Predict(request, timeout=5)
     info = ErrorInfo()
