@@ -57,7 +57,7 @@ def predict_load(
 ) -> Load:
     """Return one request of a pipeline for each entity, its answer checked."""
     workload = workload or bench.workload
-    _check(gateway, pipeline, candidates)
+    check_predict(gateway, pipeline, candidates)
     messages = predict_messages(pipeline, workload.keys.tolist())
     return bench.requests(f"predict-{pipeline}-{workload.entities}", PREDICT, messages, gateway)
 
@@ -82,7 +82,7 @@ def _pairs(bench: Bench, load: Load, concurrency: int, measure: str) -> list[Pai
         )
 
 
-def _check(gateway: Target, pipeline: str, candidates: int) -> None:
+def check_predict(gateway: Target, pipeline: str, candidates: int) -> None:
     """Raise MeasurementFailed unless the gateway answers with the entity and its neighbours, in full."""
     key = 42
     with forebay.Client(gateway.address) as client:

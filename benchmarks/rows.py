@@ -12,6 +12,7 @@ from benchmarks.bench import Bench
 from benchmarks.feast_row import rate_vs_feast
 from benchmarks.get_rows import get_vs_floor
 from benchmarks.memory_row import bytes_per_entity
+from benchmarks.near_cache_row import near_cache_gain
 from benchmarks.overload_rows import admitted_p99, critical_served, goodput, late_ratio
 from benchmarks.pairs import Figure
 from benchmarks.predict_rows import predict_100_vs_10, predict_p50, predict_rate
@@ -48,6 +49,7 @@ ROWS = (
     Row("predict_rate_c64_vs_echo", partial(predict_rate, concurrency=64), at_least=0.45),
     Row("predict_100_vs_10_p50", predict_100_vs_10, at_most=2.0),
     Row("cache_hit_p50_vs_echo", cache_hit_p50, at_most=1.15),
+    Row("near_cache_gain", near_cache_gain, at_least=1.5),
     Row("stream_rate_vs_unary", stream_rate, at_least=1.5),
     Row("two_process_cpu_ratio", two_process_cpu, at_most=1.1),
     Row("read_1x60_p50_vs_floor", partial(read_p50, entities=1)),
