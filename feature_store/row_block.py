@@ -189,6 +189,20 @@ class RowBlock:
             self._columns[name] = column
         return column
 
+    def scalar_bytes(self, field: str, elements: Sequence[int]) -> list[memoryview] | None:
+        """Return the values of some scalars of one field of the record (ViewReader.scalar_place), as they lie
+        in memory, each scalar's side by side; None unless all of them are as stored, and have the statuses of
+        their rows.
+
+        Cost: one copy, and a slice for each scalar.
+        """
+        if self._has_nulls or not (self.is_whole or (self.row_statuses != Status.NOT_FOUND).all()):
+            return None
+        by_column = self._by_column(field)
+        size = by_column.shape[1] * by_column.itemsize
+        data = by_column.reshape(-1).view(np.uint8).data
+        return [data[element * size : (element + 1) * size] for element in elements]
+
     def statuses(self, name: str) -> NDArray[np.uint8]:
         """Return one feature's status per row, (n,) uint8; shared: don't write into it. Raises: NotFound.
 

@@ -75,6 +75,12 @@ class ViewReader:
         """
         return gather_spec(self._layout, features, out_columns)
 
+    def scalar_place(self, feature: str) -> tuple[str, int] | None:
+        """Return which field of the record a feature lies in, and which of its elements it is; None for lists
+        and strings. Raises: KeyError for an unknown feature."""
+        slot = self._layout.slots[feature]
+        return (slot.field, slot.start) if slot.is_scalar else None
+
     def absent(self, count: int) -> RowBlock:
         """Return `count` rows that aren't there."""
         return self.decode([self.absent_row] * count, 0)

@@ -3,6 +3,8 @@ fill a message costs several times what its elements do. What else a column may 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from forebay.v1 import values_pb2 as pb
 from numpy.typing import NDArray
@@ -49,17 +51,27 @@ class ColumnWriter:
             parts.append(sized(self._tag, _by_message(name, values, scalar, statuses, event_times_us)))
             return
         data = (values if values.dtype == scalar.numpy else values.astype(scalar.numpy)).tobytes()
-        key = name, scalar, values.shape, bool(statuses)
+        parts.append(self.prefix(name, scalar, values.shape, bool(statuses)))
+        parts.append(data)
+        if statuses:
+            parts.append(status_field(statuses))
+
+    def prefix(self, name: str, scalar: Scalar, shape: tuple[int, ...], has_statuses: bool) -> bytes:
+        """Return the bytes of a column of numbers up to its elements, which come next, then its statuses."""
+        key = name, scalar, shape, has_statuses
         prefix = self._prefixes.get(key)
         if prefix is None:
             if len(self._prefixes) >= _KEPT_PREFIXES:
                 self._prefixes.clear()
-            column = _prefix(name, scalar, values.shape, len(data), len(statuses))
+            data_bytes = math.prod(shape) * scalar.numpy.itemsize
+            column = _prefix(name, scalar, shape, data_bytes, shape[0] if has_statuses else 0)
             prefix = self._prefixes[key] = self._tag + column
-        parts.append(prefix)
-        parts.append(data)
-        if statuses:
-            parts.append(sized(_STATUSES, statuses))
+        return prefix
+
+
+def status_field(statuses: bytes) -> bytes:
+    """Return the statuses, of which there are some, as they follow a column's elements."""
+    return sized(_STATUSES, statuses)
 
 
 def _prefix(name: str, scalar: Scalar, shape: tuple[int, ...], data_bytes: int, status_count: int) -> bytes:

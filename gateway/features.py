@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -42,15 +43,26 @@ class WantedFeature:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReadRun:
+    """Features that are asked for one after another and lie in one view; if `field` is given, scalars in that
+    field of its record, as `elements`."""
+
+    view: str
+    wanted: tuple[WantedFeature, ...]
+    field: str
+    elements: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ReadPlan:
     """What a list of features means in one release, settled once for all reads of the same.
 
-    `wanted` is in the order asked for; `readers` holds their views by name, which share `key`; `width` counts
-    the values of a row, an element of a fixed list being one.
+    `runs` are the features in the order asked for; `readers` holds their views by name, which share `key`;
+    `width` counts the values of a row, an element of a fixed list being one.
     """
 
     readers: Mapping[str, ViewReader]
-    wanted: tuple[WantedFeature, ...]
+    runs: tuple[ReadRun, ...]
     key: tuple[KeyField, ...]
     width: int
 
@@ -124,7 +136,18 @@ def _planned(release: CompiledRelease, references: tuple[str, ...]) -> ReadPlan:
             f"features: views {', '.join(readers)} have different keys; read them apart",
             field="features",
         )
-    return ReadPlan(readers, tuple(wanted), keys.pop(), width)
+    return ReadPlan(readers, tuple(_runs(readers, wanted)), keys.pop(), width)
+
+
+def _runs(readers: Mapping[str, ViewReader], wanted: Sequence[WantedFeature]) -> Iterator[ReadRun]:
+    def place(each: WantedFeature) -> tuple[str, str]:
+        lies_in = readers[each.view].scalar_place(each.feature)
+        return each.view, lies_in[0] if lies_in else ""
+
+    for (view, field), group in groupby(wanted, key=place):
+        members = tuple(group)
+        places = [readers[view].scalar_place(each.feature) for each in members] if field else []
+        yield ReadRun(view, members, field, tuple([lies_in[1] for lies_in in places if lies_in]))
 
 
 def _check_size(plan: ReadPlan, keys: KeyColumns) -> None:

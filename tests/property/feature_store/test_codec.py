@@ -45,6 +45,17 @@ def as_matrix(feature: Feature, values: list[Any]) -> np.ndarray[Any, Any]:
         return stored.astype(np.float32)
 
 
+def check_together(reader: ViewReader, block: RowBlock) -> None:
+    """Scalars that are given together are what each is by itself."""
+    for name in reader.features:
+        place = reader.scalar_place(name)
+        together = block.scalar_bytes(place[0], [place[1]]) if place else None
+        if together is not None:
+            values, statuses = block.column(name)
+            assert bytes(together[0]) == np.asarray(values).tobytes()
+            assert statuses.tolist() == block.row_statuses.tolist()
+
+
 def check_block(block: RowBlock, schema: RowSchema, table: dict[str, list[Any]], present: list[bool]) -> None:
     for feature in schema.features:
         column = block.column(feature.name)
@@ -75,8 +86,10 @@ def test_columns_come_back_when_rows_are_decoded(
     drawn: tuple[RowSchema, dict[str, list[Any]], list[bool]],
 ) -> None:
     schema, table, present = drawn
-    block = ViewReader(view(schema), 1, NOW_US).decode(rows_of(*drawn), NOW_US)
+    reader = ViewReader(view(schema), 1, NOW_US)
+    block = reader.decode(rows_of(*drawn), NOW_US)
     assert block.row_statuses.tolist() == [1 if there else 3 for there in present]
+    check_together(reader, block)
     assert block.event_times_us.tolist() == [5 if there else 0 for there in present]
     assert block.corrupt_count == 0
     check_block(block, schema, table, present)
