@@ -63,7 +63,7 @@ def _of_windows(name: str, old: Plan | None, now: View) -> Iterator[str]:
     if stream != now.stream:
         yield f"view {name} starts anew, of another stream, and {_FILLED}"
     elif wanted.layout() != kept.features:
-        yield f"view {name} starts anew, with tiles that hold what its windows need, and {_FILLED}"
+        yield f"view {name} starts anew, with tiles for what its windows need, and {_FILLED}"
 
 
 _FILLED = "reads STALE until `forebay stream run` has brought in its stream"

@@ -14,6 +14,7 @@ from forebay.errors import DeadlineExceeded
 from feature_store.row_header import MAX_TIME_US, pack_header, pack_tombstone
 from feature_store.store import OnlineStore
 from feature_store.types import Outcome
+from tests.conformance.feature_store.event_rows import EventRowsSuite
 
 APPLIED, OLDER, INVALID = Outcome.APPLIED, Outcome.OLDER, Outcome.INVALID
 PASSED = Deadline(0.0)
@@ -25,7 +26,7 @@ def row(event_time_us: int, write_time_us: int = 0, body: bytes = b"") -> bytes:
     return pack_header(1, event_time_us, write_time_us) + body
 
 
-class OnlineStoreSuite:
+class OnlineStoreSuite(EventRowsSuite):
     """Subclass it, and define a fixture `store` that yields an empty store and closes it afterwards."""
 
     async def test_get_many_answers_in_order_when_some_keys_are_absent_or_repeated(

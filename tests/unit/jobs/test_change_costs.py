@@ -10,6 +10,7 @@ from registry.evolution import next_ids
 from registry.plan import NO_IDS, Plan, PlanIds
 from registry.release import Release
 from tests.support.application_texts import application, changed
+from tests.support.stream_application import YAML as TRENDS
 
 FILE = """\
 app: shop
@@ -102,3 +103,56 @@ def test_index_of_another_metric_must_be_built_again() -> None:
     assert costs(FILE, changed("metric: l2", "metric: cosine", FILE)) == [
         "index items can't be searched until `forebay index build items`"
     ]
+
+
+STREAMED = "`forebay stream run` has brought in its stream"
+WINDOW = "highest: {max: rating, over: 30m, tile: 1m}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (WINDOW, "most: {max: rating, over: 20m, tile: 1m}", []),
+        (
+            WINDOW,
+            "lowest: {min: rating, over: 30m, tile: 1m}",
+            ["view item_trend starts anew, with tiles for what its windows need, and reads STALE until"],
+        ),
+        (
+            "    stream: ratings\n    max_age: 1h",
+            "    stream: clicks\n    max_age: 1h",
+            ["view item_trend starts anew, of another stream, and reads STALE until"],
+        ),
+    ],
+)
+def test_windows_cost_a_new_start_when_their_tiles_do_not_serve(
+    old: str, new: str, expected: list[str]
+) -> None:
+    text = TRENDS.replace("views:\n", _CLICKS + "views:\n")
+    before = application(text)
+    plan = Plan(1, "trends", before, "/", next_ids(NO_IDS, before, {"user": 1, "item": 2}, _numbered(before)))
+    live = (
+        Release(1, "trends", 1).with_view("item_trend", 1).with_view("user_trend", 1).with_view("item_now", 1)
+    )
+    found = change_costs(plan, live, application(changed(old, new, text)))
+    assert found == [f"{sentence} {STREAMED}; pipelines: rate_items" for sentence in expected]
+
+
+def test_windows_are_stale_when_they_are_applied_first() -> None:
+    assert change_costs(None, None, application(TRENDS))[:2] == [
+        f"view item_trend reads STALE until {STREAMED}; pipelines: rate_items",
+        f"view user_trend reads STALE until {STREAMED}",
+    ]
+
+
+_CLICKS = """\
+  clicks:
+    redis: {stream: clicks}
+    fields: {user_id: int64, item_id: int64, rating: float32, rated_at: timestamp}
+    event_time: rated_at
+    partition_by: user_id
+"""
+
+
+def _numbered(before: Application) -> dict[str, int]:
+    return {name: number for number, name in enumerate(before.views, 1)}
