@@ -120,7 +120,12 @@ def _features(settings: Settings, backend: Backend, clock: Clock, admission: Adm
         FeatureReads(store, clock),
         FeatureWrites(store, clock, wrote),
         EntityDeletions(
-            store, clock, registry.stored_generations, settings.feature_store.max_lateness_s, wrote
+            store,
+            clock,
+            registry.stored_generations,
+            registry.note_deleted,
+            settings.feature_store.max_lateness_s,
+            wrote,
         ),
         ViewCatalog(registry.batch_records, clock),
         admission,

@@ -22,14 +22,19 @@ from runtime.clock import Clock
 StoredGenerations = Callable[[Sequence[int], Deadline], Awaitable[list[list[int]]]]
 """Returns the generations that may have rows, for each view by its id: as Registry.stored_generations."""
 
+NoteDeleted = Callable[[int, Sequence[int], Sequence[str], Deadline], Awaitable[None]]
+"""Notes what is deleted of generations that are being written: as Registry.note_deleted."""
+
 
 class EntityDeletions:
     """Deletes entities' rows, and keeps late writes from bringing them back.
 
     What is written in place is buried: a tombstone stands there for `max_lateness_s`, and what is older than
     the deletion doesn't replace it. Rows of swapped generations are removed, from all that are stored: the
-    live one, the one that a rollback would make live, and one that is being written, as far as it is. No
-    tombstone is left there, for a generation has one writer, and its source decides what it holds.
+    live one, the one that a rollback would make live, and one that is being written. No tombstone is left
+    there, for a generation has one writer, and its source decides what it holds. But the writer may have read
+    the entity before it was deleted: what is newer than the live generation is noted first, and the writer
+    looks at the notes once all its rows are written. Whichever comes second, note or look, finds the rows.
     """
 
     def __init__(
@@ -37,12 +42,14 @@ class EntityDeletions:
         store: OnlineStore,
         clock: Clock,
         generations: StoredGenerations,
+        note: NoteDeleted,
         max_lateness_s: float,
         wrote: Wrote,
     ) -> None:
         self._store = store
         self._clock = clock
         self._generations = generations
+        self._note = note
         self._max_lateness_s = max_lateness_s
         self._wrote = wrote
 
@@ -55,7 +62,8 @@ class EntityDeletions:
         A deletion that fails may have been made in part; asking again is safe.
 
         Raises: InvalidRequest naming `keys` for no row; NotFound, Unavailable, DeadlineExceeded.
-        Cost: a round trip per view, one per chunk of rows in each, and one besides.
+        Cost: a round trip per view, one per chunk of rows in each, and one besides; one more per view that is
+        being refreshed.
         """
         texts = canonical_texts(release.entity_key(entity), list(keys.values()), "keys")
         if not texts:
@@ -72,6 +80,8 @@ class EntityDeletions:
                     in_place = reader.row_keys(texts)
                     buried = await self._store.bury_many(in_place, now_us, self._max_lateness_s, deadline)
                     outcomes = np.maximum(outcomes, buried)
+                newer = [one for one in generations if one > (reader.generation or 0)]
+                await self._note(reader.view.view_id, newer, texts, deadline)
                 await self._store.delete_many(_swapped_keys(reader, generations, texts), deadline)
             finally:
                 self._wrote(reader.view.name, texts)

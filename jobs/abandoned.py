@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from feature_store.schema import feature_view
 from feature_store.store import OnlineStore
@@ -12,6 +13,9 @@ from jobs.batch_hold import take_hold
 from jobs.batch_writer import is_gone, new_writer
 from jobs.generation_keys import GenerationKeys
 from jobs.generations import remove_generation
+from jobs.in_thread import in_thread
+from jobs.index_leftovers import sweep_snapshots
+from jobs.spaces import shared_with
 from registry.batch import BatchRecord, Held
 from registry.plan import Plan
 from registry.registry import Registry
@@ -31,6 +35,7 @@ class Abandoned:
     connection: RedisConnection
     store: OnlineStore
     clock: Clock
+    artifacts: Path
 
     async def take(
         self, plan: Plan, views: Sequence[str], fingerprint: str
@@ -67,6 +72,7 @@ class Abandoned:
         error = "its process ended without a word; "
         removed = 0
         is_live = False
+        known = plan.application.views
         for name, generation in record.generations.items():
             view = plan.application.views.get(name)
             if view is None or view.publish != "swap":
@@ -78,6 +84,9 @@ class Abandoned:
             stored = feature_view(plan, name)
             keys = GenerationKeys(self.connection, plan.app, stored.view_id)
             removed += await remove_generation(self.store, keys, stored, generation)
+        if not is_live:
+            _, shared = shared_with(plan.application, [name for name in record.views if name in known])
+            await in_thread(sweep_snapshots, self.artifacts, plan.app, shared, record.id)
         error += "what it wrote is live" if is_live else f"{removed:,} rows of it were removed"
         ended = replace(
             record,

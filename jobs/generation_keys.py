@@ -27,6 +27,7 @@ class GenerationKeys:
     def __init__(self, connection: RedisConnection, app: str, of: int | str) -> None:
         self._connection = connection
         self._generations = Keys(app).stored_generations(of)
+        self._deleted_prefix = f"{Keys(app).deleted_prefix}:{of}"
 
     async def add(self, generation: int, chunk: bytes) -> None:
         """Note a packed chunk of texts. Done before its rows are written, so that a job that is killed leaves
@@ -81,6 +82,7 @@ class GenerationKeys:
         replies = await self._connection.execute_many(
             [
                 ["UNLINK", self._list(generation)],
+                ["UNLINK", f"{self._deleted_prefix}:{generation}"],
                 ["SREM", self._generations, generation],
             ]
         )

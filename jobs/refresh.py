@@ -10,6 +10,8 @@ from pathlib import Path
 
 from forebay.errors import Conflict, Error, InvalidRequest, NotUsable
 
+from feature_store.keys import row_keys
+from feature_store.schema import feature_view
 from feature_store.store import OnlineStore
 from jobs.abandoned import Abandoned
 from jobs.batch_hold import check_hold, holding, take_hold
@@ -21,6 +23,7 @@ from jobs.generation_keys import GenerationKeys
 from jobs.generations import remove_generation, sweep_generations
 from jobs.in_thread import in_thread
 from jobs.index_build import IndexBuilder, check_bar
+from jobs.index_leftovers import sweep_snapshots
 from jobs.load import Place
 from jobs.precomputed_state import precomputed_remarks
 from jobs.progress import Progress
@@ -57,7 +60,8 @@ class RefreshOutcome:
 class _Work:
     """A refresh under way: its batch, and whose it is; what it loads, and what else it makes live.
 
-    `started_us` is when it began to read, and until when its data is complete.
+    `started_us` is when it began to read, and until when its data is complete; `reads` the fingerprint of
+    what it reads, empty where that can't be known.
     """
 
     plan: Plan
@@ -66,6 +70,7 @@ class _Work:
     held: Held
     log: BatchLog
     started_us: int
+    reads: str
     loads: list[ViewLoad] = field(default_factory=list)
     fallbacks: Mapping[str, FallbackRelease] = field(default_factory=dict)
 
@@ -115,13 +120,13 @@ class Refresh:
         """Return the work, under a new batch or one that was killed."""
         reads = await in_thread(fingerprint, plan, names)
         log = BatchLog(self.registry, self.clock)
-        abandoned = Abandoned(self.registry, self.connection, self.store, self.clock)
+        abandoned = Abandoned(self.registry, self.connection, self.store, self.clock, self.builder.artifacts)
         taken = await abandoned.take(plan, names, reads)
         if taken is not None:
             record, held = taken
             batch = Batch(record.id, record.number, record.generations)
             await log.resume(record)
-            return _Work(plan, names, batch, held, log, started_us)
+            return _Work(plan, names, batch, held, log, started_us, reads)
         batch = await self.registry.begin_batch(*names)
         held_now = await take_hold(self.registry, batch.id, "", new_writer())
         if held_now is None:
@@ -130,7 +135,8 @@ class Refresh:
         await log.begin(
             batch, "refresh", started_us, views=names, source=source, plan=plan.number, fingerprint=reads
         )
-        return _Work(plan, names, batch, held_now, log, started_us)
+        await self.registry.begin_generations(_swapped(plan, batch))
+        return _Work(plan, names, batch, held_now, log, started_us, reads)
 
     async def _logged(self, work: _Work, sources: Sources, options: RefreshOptions) -> RefreshOutcome:
         """Run the batch and complete its record, however it ends."""
@@ -143,7 +149,9 @@ class Refresh:
             now_us = work.started_us
             work.fallbacks = await in_thread(fallback_candidates, work.plan.application, sources, now_us)
             outcomes = [await self._loaded(work, load) for load in work.loads]
+            await in_thread(_check_unchanged, work)
             checks.check_values(work.loads, options)
+            await self._forget_deleted(work)
             indexes = {} if options.same_space else await self._rebuilt(work)
             await log.save()
             await check_hold(self.registry, work.held)
@@ -152,7 +160,7 @@ class Refresh:
             await self._ended(work, error)
             raise
         await log.done(sorted(indexes))
-        await self._sweep(work)
+        await self._sweep(work, indexes)
         remarks = [*checks.alarms, *precomputed_remarks(work.plan.application, release, list(work.names))]
         return RefreshOutcome(work.batch.id, release.number, tuple(outcomes), indexes, tuple(remarks))
 
@@ -162,6 +170,18 @@ class Refresh:
         work.log.note(outcome.checks(), rows=outcome.written.total, event_times_us=outcome.event_times_us)
         work.log.note_figures(load.view.name, load.figures(outcome.event_times_us))
         return outcome
+
+    async def _forget_deleted(self, work: _Work) -> None:
+        """Remove the rows of entities that were deleted since the refresh began: it may have read them
+        before.
+
+        All rows are written by now, so that whoever deletes later finds them.
+        """
+        for load in work.loads:
+            if load.view.publish == "swap":
+                view, generation = load.view, load.generation
+                texts = await self.registry.deleted(view.view_id, generation)
+                await self.store.delete_many(row_keys(view.entity_id, view.view_id, generation, texts))
 
     async def _rebuilt(self, work: _Work) -> dict[str, str]:
         """Build a new version of every live index whose space these views have; return the versions."""
@@ -211,26 +231,35 @@ class Refresh:
         try:
             await check_hold(self.registry, work.held)
             await self._discard(work)
+            await work.log.failed(cause)
         except Conflict:
             return
         except Error as error:
             self.progress("cleanup", f"left for the next refresh: {error.message}", 0, 0)
-            return
-        await work.log.failed(cause)
 
     async def _discard(self, work: _Work) -> None:
         """Remove the rows, unless they are live after all: a publication whose answer was lost may have been
         made.
         """
         live = await self.registry.live()
-        for load in work.loads:
-            entry = live.views.get(load.view.name) if live else None
-            is_live = entry is not None and entry.generation == load.generation
-            if load.view.publish == "swap" and not is_live:
-                keys = self._keys(work.plan, load.view.view_id)
-                await remove_generation(self.store, keys, load.view, load.generation)
+        was_published = False
+        for name in work.names:
+            view, generation = feature_view(work.plan, name), work.batch.generations[name]
+            entry = live.views.get(name) if live else None
+            if view.publish != "swap":
+                continue
+            if entry is not None and entry.generation == generation:
+                was_published = True
+                continue
+            await remove_generation(self.store, self._keys(work.plan, view.view_id), view, generation)
+        if not was_published:
+            _, shared = shared_with(work.plan.application, work.names)
+            await in_thread(sweep_snapshots, self.builder.artifacts, work.plan.app, shared, work.batch.id)
 
-    async def _sweep(self, work: _Work) -> None:
+    async def _sweep(self, work: _Work, indexes: Mapping[str, str]) -> None:
+        app, batch = work.plan.app, work.batch.id
+        for index, version in indexes.items():  # of a run of this batch that was killed
+            await in_thread(sweep_snapshots, self.builder.artifacts, app, [index], batch, int(version))
         releases = await self.registry.releases(_HISTORY)
         for load in work.loads:
             if load.view.publish == "swap":
@@ -239,3 +268,19 @@ class Refresh:
 
     def _keys(self, plan: Plan, view_id: int) -> GenerationKeys:
         return GenerationKeys(self.connection, plan.app, view_id)
+
+
+def _swapped(plan: Plan, batch: Batch) -> dict[int, int]:
+    """Return the generations that a batch writes beside the live ones, by view id."""
+    views = {name: feature_view(plan, name) for name in batch.generations}
+    return {view.view_id: batch.generations[name] for name, view in views.items() if view.publish == "swap"}
+
+
+def _check_unchanged(work: _Work) -> None:
+    """Raises: NotUsable where a file was replaced or written while it was read: its rows were counted,
+    checked and written in passes that saw different ones."""
+    if work.reads and fingerprint(work.plan, work.names) != work.reads:
+        raise NotUsable(
+            f"a file that {', '.join(work.names)} read changed meanwhile: refresh again; to replace a file, "
+            "write another and rename it"
+        )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScri
 
 KEPT_RELEASES = 1000
 KEPT_BATCHES = 1000
+_DELETED_KEPT_S = 7 * 86_400
+"""Longer than any refresh takes."""
 
 _LUA = Path(__file__).parent / "lua"
 _ALLOCATE_IDS = RedisScript((_LUA / "allocate_ids.lua").read_text())
@@ -187,6 +189,28 @@ class Ledger:
             if isinstance(reply, RedisReplyError):
                 raise unusable(reply, key) from reply
         return [read_members(reply, key) for key, reply in zip(keys, replies, strict=True)]
+
+    async def note_deleted(
+        self, view_id: int, generations: Sequence[int], texts: Sequence[str], deadline: Deadline
+    ) -> None:
+        """Note that entities were deleted while these generations may be being written."""
+        keys = [self._keys.deleted(view_id, generation) for generation in generations]
+        commands: list[list[bytes | str | int]] = [["SADD", key, *texts] for key in keys]
+        commands += [["EXPIRE", key, _DELETED_KEPT_S] for key in keys]
+        for reply in await self._connection.execute_many(commands, deadline):
+            if isinstance(reply, RedisReplyError):
+                raise unusable(reply, keys[0]) from reply
+
+    async def deleted(self, view_id: int, generation: int) -> list[str]:
+        """Return what was noted as deleted while the generation was being written."""
+        key = self._keys.deleted(view_id, generation)
+        return [member.decode() for member in await self._execute(key, "SMEMBERS", key)]
+
+    async def begin_generations(self, generations: Mapping[int, int]) -> None:
+        """Note that generations, each of the view with that id, may have rows from now on."""
+        for view_id, generation in generations.items():
+            key = self._keys.stored_generations(view_id)
+            await self._execute(key, "SADD", key, generation)
 
     async def _execute(self, key: str, *command: bytes | str | int) -> Any:
         try:

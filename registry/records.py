@@ -6,6 +6,7 @@
     forebay:{app}:batch       last batch number                 forebay:{app}:generation  hash: view -> last
     forebay:{app}:batches     hash: batch id -> record          forebay:{app}:batch_order its ids by number
     forebay:{app}:generations:ID  set: generations of the view with this id that may have rows
+    forebay:{app}:deleted:ID:G  set: keys deleted while generation G of the view was being written; expires
     forebay:{app}:holder:ID   who runs batch ID; expires with its process
     forebay:{app}:version     hash: index -> last version   forebay:{app}:precomputed  hash: pipeline -> last
     forebay:{app}:watermarks  hash: how far streams have come in their views (watermarks.py)
@@ -38,6 +39,7 @@ class Keys:
         self.batch_order = prefix + "batch_order"
         self.holder_prefix = prefix + "holder"
         self.generations = prefix + "generation"
+        self.deleted_prefix = prefix + "deleted"
         self.index_versions = prefix + "version"
         self.precomputed_versions = prefix + "precomputed"
         self.watermarks = prefix + "watermarks"
@@ -45,6 +47,10 @@ class Keys:
     def stored_generations(self, of: int | str) -> str:
         """Return the key of the generations that may have rows: of a view, by its id."""
         return f"{self.generations}s:{of}"
+
+    def deleted(self, view_id: int, generation: int) -> str:
+        """Return the key of what was deleted while a generation was being written."""
+        return f"{self.deleted_prefix}:{view_id}:{generation}"
 
     def release(self, number: int) -> str:
         """Return the key of a release's record."""

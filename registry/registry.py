@@ -268,6 +268,23 @@ class Registry:
         """
         return await self._ledger.stored_generations(view_ids, deadline)
 
+    async def begin_generations(self, generations: Mapping[int, int]) -> None:
+        """Note, before the source is read, that these generations of views, by view id, are being written:
+        who deletes an entity from now on tells them of it."""
+        await self._ledger.begin_generations(generations)
+
+    async def note_deleted(
+        self, view_id: int, generations: Sequence[int], texts: Sequence[str], deadline: Deadline = NEVER
+    ) -> None:
+        """Note that entities are deleted while these generations of a view are being written: whoever writes
+        them removes their rows before publishing. Raises: DeadlineExceeded too. Cost: one round trip."""
+        if generations and texts:
+            await self._ledger.note_deleted(view_id, generations, texts, deadline)
+
+    async def deleted(self, view_id: int, generation: int) -> list[str]:
+        """Return the key texts of the entities that were deleted while the generation was being written."""
+        return await self._ledger.deleted(view_id, generation)
+
     async def next_index_version(self, index: str) -> str:
         """Return a version, a whole number in decimal, above every earlier one of this index."""
         return str(await self._ledger.next_index_version(index))

@@ -38,10 +38,11 @@ class Deleting:
     ) -> None:
         self.application = application
         self.told: list[tuple[str, list[str]]] = []
+        self.noted: dict[int, list[str]] = {}
         self.failure: Exception | None = None
         self._stored = generations or {}
         self._deletions = EntityDeletions(
-            application.store, application.clock, self._generations, LATENESS_S, self._wrote
+            application.store, application.clock, self._generations, self._note, LATENESS_S, self._wrote
         )
 
     async def delete(self, *user_ids: object, deadline: Deadline = NEVER, entity: str = "user") -> list[int]:
@@ -59,7 +60,7 @@ class Deleting:
             times,
             NEVER,
         )
-        return int(outcomes[0])
+        return int(outcomes.outcomes[0])
 
     async def statuses(self, feature: str, *user_ids: int) -> list[int]:
         reads = FeatureReads(self.application.store, self.application.clock)
@@ -70,6 +71,12 @@ class Deleting:
 
     def _wrote(self, view: str, texts: Sequence[str]) -> None:
         self.told.append((view, list(texts)))
+
+    async def _note(
+        self, view_id: int, generations: Sequence[int], texts: Sequence[str], _deadline: Deadline
+    ) -> None:
+        for generation in generations:
+            self.noted.setdefault(generation, []).extend(texts)
 
     async def _generations(self, view_ids: Sequence[int], _deadline: Deadline) -> list[list[int]]:
         if self.failure is not None:
