@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from runtime.embedded_store import TemporaryStore
 from tests.support.served_application import environment
 from tests.support.wide_application import WideApplication
@@ -42,6 +44,7 @@ def refreshed_mb(wide: WideApplication) -> float:
     return int(ended.stderr.split()[-1]) / 1024
 
 
+@pytest.mark.slow
 def test_memory_stays_when_the_source_has_ten_times_the_rows(tmp_path: Path) -> None:
     with TemporaryStore() as store:
         wide = WideApplication(tmp_path, store.url)

@@ -55,6 +55,22 @@ def test_rows_are_read_when_the_source_is_parquet(root: Path) -> None:
     assert [row["title"] for row in rows(table)] == ["Toy Story", "Heat", None]
 
 
+def test_rows_come_a_few_at_a_time_and_as_they_are_taken(root: Path) -> None:
+    """What a refresh holds doesn't grow with its source; `slow` tests measure it."""
+    many = range(200_000)
+    pq.write_table(
+        pa.table({"movie_id": many, "year": many, "title": [""] * len(many)}), root / "many.parquet"
+    )
+    with Sources({"movies": Source(parquet="many.parquet")}, root) as tables:
+        query = ViewQuery(tables, VIEW, ALL)
+        batches = query.batches(query.count(), 10_000)
+        assert not isinstance(batches, list)
+        sizes = [len(next(batches)) for _ in range(3)]
+        sizes += [len(batch) for batch in batches]
+    assert max(sizes) <= 10_000
+    assert sum(sizes) == len(many)
+
+
 def test_rows_are_read_when_the_source_is_csv(root: Path) -> None:
     _, table = read(root, ALL, movies=Source(csv="movies.csv"))
     assert rows(table) == [{"movie_id": 7, "year": 1999, "title": "Matrix"}]
