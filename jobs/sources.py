@@ -88,17 +88,6 @@ class Sources:
             finally:
                 reader.close()
 
-    def source(self, name: str, *, wanted_by: str) -> Any:
-        """Return one source as an Ibis table; nothing is run yet.
-
-        Raises: as `table`; InvalidRequest where there is none of that name.
-        """
-        if name not in self._sources:
-            raise InvalidRequest(f"{wanted_by}: there is no source {name}")
-        self._register(name, within=())
-        with translated(f"source {name}"):
-            return self._engine.table(name)
-
     def file(self, path: Path, name: str) -> Any:
         """Return a Parquet file that a job wrote as an Ibis table, under a name that no source has."""
         return self._engine.read_parquet(path, table_name=name)

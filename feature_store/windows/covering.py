@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Times = TypeVar("Times", int, NDArray[np.int64])
+Times = TypeVar("Times", int, NDArray[np.int64], int | NDArray[np.int64])
 
 
 def covered_after_us(now_us: Times, over_us: int, tile_us: int) -> Times:
@@ -30,9 +30,10 @@ def tile_number(event_time_us: Times, tile_us: int) -> Times:
 
 
 def covered_tiles(
-    tiles: NDArray[Any], now_us: int, over_us: int, tile_us: int, ring_tile_us: int
+    tiles: NDArray[Any], now_us: int | NDArray[np.int64], over_us: int, tile_us: int, ring_tile_us: int
 ) -> NDArray[np.bool_]:
-    """Return which of the numbered `tiles`, of `ring_tile_us`, lie in a window at `now_us`; same shape.
+    """Return which of the numbered `tiles`, of `ring_tile_us`, lie in a window at `now_us`, one instant for
+    all or one for each; same shape.
 
     `ring_tile_us` divides `tile_us`, which divides `over_us`.
     """

@@ -105,12 +105,20 @@ def compile_windows(form: RingForm, windows: Mapping[str, Window]) -> tuple[Wind
 
 
 def merged(
-    form: RingForm, merges: tuple[WindowMerge, ...], tiles: Floats, counts: NDArray[np.intp], now_us: int
+    form: RingForm,
+    merges: tuple[WindowMerge, ...],
+    tiles: Floats,
+    counts: NDArray[np.intp],
+    now_us: int | NDArray[np.int64],
 ) -> dict[str, Floats]:
-    """Return each window's aggregate for each row, (k,) float64, by the window's name.
+    """Return each window's aggregate for each row, (k,) float64, by the window's name: at one instant, or
+    each row at its own.
 
-    Shapes: tiles (m, width); counts (k,), how many are each row's, none of them 0.
+    Shapes: tiles (m, width); counts (k,), how many are each row's, none of them 0; now_us (k,) where each row
+    has its own.
     """
+    if not isinstance(now_us, int):
+        now_us = np.repeat(now_us, counts)
     found: dict[str, Floats] = {}
     span, of_span = (0, 0), Tiles(tiles, counts, np.zeros(len(tiles), np.bool_))
     with np.errstate(all="ignore"):  # Of stored bytes anything may come.

@@ -65,7 +65,7 @@ class ViewFeed:
     def _block(self, events: Events, source: Source) -> EventBlock:
         keys = self.writer.view.key
         texts = canonical_texts(keys, [events.columns[field.name] for field in keys])
-        values = {name: _numbers(events.columns[name]) for name in self.writer.fields}
+        values = {name: numbers(events.columns[name]) for name in self.writer.fields}
         return EventBlock(source, texts, events.event_times_us, events.positions, values)
 
     def _stuck(self, outcome: EventOutcome, text: str) -> str:
@@ -77,7 +77,7 @@ class ViewFeed:
         )
 
 
-def _numbers(column: Column) -> NDArray[Any]:
+def numbers(column: Column) -> NDArray[Any]:
     """Return a column as windows take it: floats, NaN where null; of texts, 1 where there is one."""
     if isinstance(column, list):
         return np.array([np.nan if value is None else 1.0 for value in column], np.float64)

@@ -23,7 +23,8 @@ from jobs.training.as_of import join_batch_view
 from jobs.training.labels import CHUNK_ROWS, TIME_US, LabelOptions, Labels, read_labels
 from jobs.training.request_values import RequestValues, check_request, request_values
 from jobs.training.view_values import ViewValueReader, ViewValues
-from jobs.training.wanted import Wanted, WantedView
+from jobs.training.wanted import Join, Wanted, WantedView
+from jobs.training.window_rows import join_window_view
 from jobs.view_load import batch_of
 from registry.plan import Plan
 
@@ -120,7 +121,11 @@ class Joining:
         subject = f"view {wanted.name}"
         self._progress(subject, "join", 0, self.labels.count)
         path = self._path(wanted.name)
-        join_batch_view(self._sources, self.labels, wanted, batch_of(self._plan, wanted.name), path)
+        if wanted.join is Join.WINDOWS:
+            join_window_view(self._sources, self.labels, wanted, self._plan, path)
+        else:
+            batch = batch_of(self._plan, wanted.name)
+            join_batch_view(self._sources, self.labels, wanted, batch, path)
         self._readers[wanted.name] = ViewValueReader(wanted)
         self._progress(subject, "join", self.labels.count, self.labels.count)
 

@@ -92,10 +92,10 @@ class ViewValueReader:
         """Return which rows are older at their label's time than the view's `max_age`.
 
         A swapped generation is as old as the refresh that made it; a row written in place as old as its
-        write: when it happened, or at the first refresh after that.
+        write: when it happened, or at the first refresh after that. A stream's worker is taken to run.
         """
         view, every_us = self._view, self.wanted.every_us
-        if view.max_age_us is None or self.wanted.join is Join.AS_IS:
+        if view.max_age_us is None or self.wanted.join is not Join.AS_OF:
             return np.zeros(len(label_times_us), np.bool_)
         if view.publish == "swap":
             if every_us is None:

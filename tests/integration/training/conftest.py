@@ -49,12 +49,12 @@ class History:
         loaded = load_application_file(file)
         self.app = loaded.application.app
         versions = initial_versions(loaded.application, self.root)
-        await self._registry(NOW_US).apply(loaded.application, loaded.root, models=versions)
+        await self.registry_at(NOW_US).apply(loaded.application, loaded.root, models=versions)
 
     async def refresh(self, at_us: int, *views: str, **options: Any) -> None:
         """Refresh as at an instant, of what the sources hold."""
         clock = ManualClock(now_us=at_us)
-        registry, store = self._registry(at_us), RedisStore(self.connection)
+        registry, store = self.registry_at(at_us), RedisStore(self.connection)
         builder = IndexBuilder(
             self.connection, store, self.root / "artifacts", SystemClock(), AnnIndexSettings()
         )
@@ -65,7 +65,7 @@ class History:
         self, at_us: int, view: str, features: list[str], *keys: list[Any]
     ) -> dict[str, FeatureColumn]:
         """Return what the store answers at an instant."""
-        registry = self._registry(at_us)
+        registry = self.registry_at(at_us)
         live, plan = await registry.live(), await registry.live_plan()
         assert live is not None
         assert plan is not None
@@ -87,11 +87,11 @@ class History:
         asked = Asked(names, frozenset(options.pop("as_is", ())), options.pop("every_us", {}))
         chosen = LabelOptions(labels, options.pop("time", "event_time"), options.pop("allow_repeated", False))
         output = self.root / "training.parquet"
-        job = TrainingSet(self._registry(now_us), ManualClock(now_us=now_us), unheard)
+        job = TrainingSet(self.registry_at(now_us), ManualClock(now_us=now_us), unheard)
         outcome = await job.run(TrainingSetOptions(asked, chosen, output, **options))
         return pq.read_table(output), outcome
 
-    def _registry(self, now_us: int) -> Registry:
+    def registry_at(self, now_us: int) -> Registry:
         return Registry(self.connection, self.app, ManualClock(now_us=now_us))
 
 
