@@ -10,7 +10,6 @@ import asyncio
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from forebay.deadline import NEVER, Deadline
@@ -131,8 +130,7 @@ class Node:
     async def aclose(self) -> None:
         """Close the socket for good; who still waits gets Unavailable."""
         self._keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._keeper
+        await asyncio.wait([self._keeper])  # to await it would swallow a cancellation of our own
         self._down(_CLOSED)
 
     async def _connected_link(self, deadline: Deadline) -> Link:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from forebay.deadline import Deadline
@@ -43,8 +42,7 @@ class Replica:
     async def aclose(self) -> None:
         """Close the socket for good."""
         self._watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._watch
+        await asyncio.wait([self._watch])  # to await it would swallow a cancellation of our own
         await self.node.aclose()
 
     def _check(self, replies: Sequence[Any]) -> None:

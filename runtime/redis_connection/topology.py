@@ -90,8 +90,7 @@ class Topology:
     async def aclose(self) -> None:
         """Close all connections for good."""
         self._keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._keeper
+        await asyncio.wait([self._keeper])  # to await it would swallow a cancellation of our own
         self._failure = Unavailable("the connection to Redis is closed")
         if not self.tried.done():
             self.tried.set_result(None)
@@ -119,7 +118,8 @@ class Topology:
     async def _rest(self, longest_s: float) -> None:
         """Wait until the map is suspected to be wrong, or that long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._suspected.wait(), longest_s)
+            async with asyncio.timeout(longest_s):
+                await self._suspected.wait()
         self._suspected.clear()
 
     async def _read(self) -> list[SlotRange]:
