@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from forebay.errors import Unavailable
 from redis import Redis
 
 from runtime.clock import SystemClock
@@ -20,6 +21,7 @@ from tests.support.store_server import program_of
 
 SLOTS = 16_384
 _SETTLED_S = 30.0
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,17 @@ async def cluster_connection(shared_cluster: StoreCluster) -> AsyncIterator[Redi
 
 
 def _node(stack: ExitStack, program: str, options: Sequence[str]) -> ClusterNode:
+    """Run a node; on other ports where somebody has taken its own meanwhile."""
+    for _ in range(_TRIES - 1):
+        with suppress(Unavailable):
+            return _started(stack, program, options)
+    return _started(stack, program, options)
+
+
+def _started(stack: ExitStack, program: str, options: Sequence[str]) -> ClusterNode:
     port, bus_port = free_port(), free_port()
     cluster = ["--cluster-enabled", "yes", "--cluster-port", str(bus_port)]
-    cluster += ["--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"]
+    cluster += ["--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "no"]
     cluster += ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"]
     arguments = ["--port", str(port), "--bind", "127.0.0.1", *cluster, *options]
     return ClusterNode(port, bus_port, stack.enter_context(TemporaryStore(program, arguments)))

@@ -59,7 +59,7 @@ def read(client: forebay.Client, *item_ids: int) -> list[list[tuple[float, int]]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 10
+    give_up_s = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < give_up_s
         time.sleep(0.05)

@@ -65,7 +65,7 @@ async def cut_off(shop: Any) -> None:
 
 async def connected(shop: Any) -> None:
     """Return when the connection is there again."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             with suppress(Unavailable):
                 await shop.connection.execute("PING")

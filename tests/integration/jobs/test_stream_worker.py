@@ -51,7 +51,7 @@ async def run_once(trend: Trend, url: str, **stream: Any) -> StreamWorker:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await condition():  # noqa: ASYNC110  the store tells nobody
             await asyncio.sleep(0.01)
 
