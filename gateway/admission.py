@@ -75,10 +75,12 @@ class Turn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        now_s, admitted_s = self._clock.monotonic_s(), self._permit.admitted_s
-        waited_s = min(self._member.began_s, now_s) - admitted_s
-        outcome = _outcome(error, now_s >= self._member.deadline.at_s)
-        self._limiter.release(self._permit, now_s, max(0.0, waited_s), outcome)
+        now_s, member, permit = self._clock.monotonic_s(), self._member, self._permit
+        began_s = member.began_s
+        waited_s = min(now_s, began_s) - permit.admitted_s
+        is_late = now_s >= member.deadline.at_s
+        outcome = Outcome.ANSWERED if error is None and not is_late else _outcome(error, is_late)
+        self._limiter.release(permit, now_s, max(0.0, waited_s), outcome)
 
 
 class Admission:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import randbytes
 
 import numpy as np
 from forebay.deadline import Deadline
@@ -70,7 +70,7 @@ def admit(request: PredictRequest, reply_reserve_s: float = 0.0) -> Member:
         top=_top(pipeline, request.top),
         return_features=_return_features(pipeline, request.return_features),
         candidates=_candidates(pipeline, request.candidates),
-        prediction_id=request.prediction_id or f"{random.getrandbits(128):032x}",
+        prediction_id=request.prediction_id or randbytes(16).hex(),
         trace_id=request.trace_id,
         stages=request.stages,
         raw=request.raw,
@@ -88,6 +88,8 @@ def _top(pipeline: CompiledPipeline, top: int | None) -> int:
 
 
 def _return_features(pipeline: CompiledPipeline, references: Sequence[str]) -> Sequence[str]:
+    if not references:
+        return ()
     for reference in references:
         if reference not in pipeline.returnable:
             raise InvalidRequest(

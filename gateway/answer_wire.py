@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forebay.v1 import prediction_pb2 as pb
 
-from gateway.answer_form import oldest, origin, provenance, signature
+from gateway.answer_form import Signature, oldest, origin, provenance
 from gateway.batch import Answer, Degradation, Member, Recalled
 from gateway.column_bytes import ColumnWriter
 from gateway.convert import fill_column, statuses_bytes
@@ -35,22 +35,23 @@ class _Origin:
 class AnswerWriter:
     """Writes answers onto the wire, one after another. Not for several threads at once."""
 
-    __slots__ = ("_entities", "_features", "_origins", "_scores")
+    __slots__ = ("_entities", "_features", "_origins", "_scores", "_signature")
 
     def __init__(self) -> None:
         self._entities, self._scores, self._features = ColumnWriter(1), ColumnWriter(2), ColumnWriter(3)
         self._origins: dict[str, _Origin] = {}
+        self._signature = Signature()
 
     def bytes(self, answer: Answer | Recalled) -> bytes:
         """Return a serialised PredictResponse.
 
         What a kept answer's body lacks is appended to it: protobuf defines the concatenation of two messages
         as their merge, field by field, so nothing of the body is parsed or copied twice.
-        Cost: about 10 us, and 2 for each feature.
+        Cost: about 9 us, and 2 for each feature.
         """
         member = answer.member
         if isinstance(answer, Recalled):
-            own = provenance(signature(member, answer.outcome, answer.age_us))
+            own = provenance(self._signature.fields(member, answer.outcome, answer.age_us))
             return answer.kept.body + own + _degraded(member)
         parts: list[bytes] = []
         for column in answer.entities:
@@ -61,7 +62,7 @@ class AnswerWriter:
             statuses = b"" if column.statuses is None else statuses_bytes(column.statuses)
             self._features.write(parts, column.name, column.values, column.scalar, statuses, None)
         made = self._origin(member.pipeline).raw + oldest(answer.oldest_as_of_us)
-        parts.append(provenance(made + signature(member, CacheOutcome.OFF, 0)))
+        parts.append(provenance(made + self._signature.fields(member, CacheOutcome.OFF, 0)))
         if member.degradations:
             parts.append(_degraded(member))
         return b"".join(parts)
@@ -78,7 +79,7 @@ class AnswerWriter:
 
 
 def response_bytes(answer: Answer | Recalled) -> bytes:
-    """Return a serialised PredictResponse of an answer that comes alone. Cost: 30 us."""
+    """Return a serialised PredictResponse of an answer that comes alone. Cost: 60 us."""
     return AnswerWriter().bytes(answer)
 
 

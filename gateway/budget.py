@@ -28,7 +28,8 @@ class Budget:
             if caller is not NEVER:
                 return caller
             limit_s = DEFAULT_TIMEOUT_S
-        return caller.earliest(Deadline(admitted_s + limit_s))
+        limit_s += admitted_s
+        return caller if caller.at_s <= limit_s else Deadline(limit_s)
 
     def ends_s(
         self, deadline: Deadline, admitted_s: float, reply_reserve_s: float, stand_in_s: float

@@ -57,9 +57,12 @@ class InputSchema:
     fields: Mapping[str, InputField]
     entity_keys: Mapping[str, tuple[str, ...]]
     _names: frozenset[str] = field(init=False)
+    _parsers: tuple[tuple[str, InputField, _Parser], ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        parsers = [(name, one, _PARSERS[one.dtype.scalar]) for name, one in self.fields.items()]
         object.__setattr__(self, "_names", frozenset(self.fields))
+        object.__setattr__(self, "_parsers", tuple(parsers))
 
     def parse(self, inputs: Mapping[str, pb.Value]) -> Inputs:
         """Return typed inputs.
@@ -69,9 +72,11 @@ class InputSchema:
         if not self._names.issuperset(inputs):
             self._refuse_unknown(inputs)
         values: dict[str, InputValue] = {}
-        for name, declared in self.fields.items():
-            given = inputs.get(name)
-            value = None if given is None else parse_value(given, declared)
+        for name, declared, parser in self._parsers:
+            given, value = inputs.get(name), None
+            kind = None if given is None else given.WhichOneof("kind")
+            if given is not None and kind is not None:
+                value = parser(given, kind, declared)
             values[name] = self._default(declared) if value is None else value
         return self.keyed(values)
 
@@ -80,10 +85,10 @@ class InputSchema:
 
         Raises: InvalidRequest naming a key field whose text is empty or too long.
         """
-        keys = {
-            entity: SEPARATOR.join([key_text(name, values[name]) for name in names])
-            for entity, names in self.entity_keys.items()
-        }
+        keys: dict[str, str] = {}
+        for entity, names in self.entity_keys.items():
+            texts = [key_text(name, values[name]) for name in names]
+            keys[entity] = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
         return Inputs(keys, values)
 
     def _refuse_unknown(self, inputs: Mapping[str, pb.Value]) -> None:

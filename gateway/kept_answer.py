@@ -17,6 +17,8 @@ class CacheOutcome(Enum):
     PRECOMPUTED = 5
     OFF = 6
 
+    __hash__ = object.__hash__  # in C; Enum's own is not, and every answer looks one up
+
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:

@@ -109,7 +109,8 @@ class Predictor:
 
     async def _make(self, member: Member) -> Answer | Recalled:
         """Return an answer that was made beforehand, is made now, or stands in for that."""
-        return self._counted(await self._precomputed.first(member) or await self._compute(member))
+        found = None if member.pipeline.precomputed is None else await self._precomputed.first(member)
+        return self._counted(found or await self._compute(member))
 
     async def _compute(self, member: Member) -> Answer | Recalled:
         """Return an answer that is made now, or what stands in for it."""

@@ -3,23 +3,21 @@ say their length. Which fields there are is known to `column_bytes.py` and `answ
 
 from __future__ import annotations
 
-_GROUP_BITS = 14
-_LOW = (1 << _GROUP_BITS) - 1
 _UNSIGNED = (1 << 64) - 1
 
 
 def varint(number: int) -> bytes:
     """Return a number of at most 64 bits as protobuf writes it: seven bits a byte, the lowest first; negative
-    ones in two's complement. Cost: a look-up for each 14 bits."""
-    if 0 <= number <= _LOW:
-        return _LAST[number]
-    if number < 0:
-        number &= _UNSIGNED
-    groups = b""
-    while number > _LOW:
-        groups += _CONTINUED[number & _LOW]
-        number >>= _GROUP_BITS
-    return groups + _LAST[number]
+    ones in two's complement."""
+    if 0 <= number < len(_SHORT):
+        return _SHORT[number]
+    number &= _UNSIGNED
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
 
 
 def sized(tag: bytes, content: bytes) -> bytes:
@@ -27,7 +25,5 @@ def sized(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content
 
 
-# Of every number of 14 bits: as the end of a number, and as what more follows. 1.5 MB together.
-_CONTINUED = [bytes((number & 127 | 128, number >> 7 | 128)) for number in range(1 << _GROUP_BITS)]
-_LAST = [bytes((number,)) for number in range(128)]
-_LAST += [bytes((number & 127 | 128, number >> 7)) for number in range(128, 1 << _GROUP_BITS)]
+_SHORT = [bytes((number,)) for number in range(0x80)]
+_SHORT += [bytes((number & 0x7F | 0x80, number >> 7)) for number in range(0x80, 0x400)]

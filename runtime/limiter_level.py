@@ -77,7 +77,9 @@ class Level:
         """Take note of how one fared; where it was admitted before the last cut, only of its times."""
         self.spent_s += spent_s
         if not missed or not self._per_given_s:
-            self._note_given(given_s)
+            per_given_s = 1.0 / max(given_s, _SHORTEST_GIVEN_S)
+            before = self._per_given_s or per_given_s
+            self._per_given_s = before + (1.0 - _GIVEN_KEEP) * (per_given_s - before)
         if admitted_s < self._changed_s:
             return
         self._ended += 1
@@ -113,11 +115,6 @@ class Level:
     def _only_old_ended(self) -> bool:
         """Return whether all that ended was admitted before the last cut: it says nothing of its effect."""
         return not self._ended and self.spent_s > 0.0
-
-    def _note_given(self, given_s: float) -> None:
-        per_given_s = 1.0 / max(given_s, _SHORTEST_GIVEN_S)
-        before = self._per_given_s or per_given_s
-        self._per_given_s = _GIVEN_KEEP * before + (1.0 - _GIVEN_KEEP) * per_given_s
 
     def _is_congested(self) -> bool:
         return (

@@ -22,6 +22,8 @@ from runtime.rpc.call import Call
 from runtime.rpc.layers import parsed, takes_bytes
 from runtime.stages import StageTiming
 
+_CRITICALITIES = {criticality.name.lower(): criticality for criticality in Criticality}
+
 
 class PredictionServicer:
     """Answers Predict and StreamPredict, and by `submissions` what is made later."""
@@ -73,7 +75,7 @@ class PredictionServicer:
         answer = await self._predictor.predict(
             PredictRequest(
                 pipeline=pipeline,
-                criticality=Criticality[call.criticality.upper()],
+                criticality=_CRITICALITIES[call.criticality],
                 inputs=request.inputs,
                 candidates=request.candidates,
                 top=request.top if request.HasField("top") else None,

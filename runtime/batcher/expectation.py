@@ -32,6 +32,11 @@ class Expectation:
             return self._model.flat_cost_at(now_s)
         return self._model.cost_at(now_s)
 
+    @property
+    def longest(self) -> Cost:
+        """What to expect at the most, at whatever instant, of anything that was seen."""
+        return self._model.cost
+
     def hold_back(self) -> None:
         """Take note that somebody was held back by what is expected."""
         self._held_back = True

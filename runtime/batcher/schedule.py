@@ -163,8 +163,11 @@ class Schedule(Generic[E]):
     def _check_time(self, entry: E, now_s: float) -> None:
         """Refuse an entry that would start at once and be late: in overload these are many, and each would
         cost a batch that runs for nobody."""
-        cost = self._expectation.cost(now_s)
-        if now_s + cost.of(entry.rows) * self._limits.caution_ratio < entry.deadline_s:
+        caution_ratio, left_s = self._limits.caution_ratio, entry.deadline_s - now_s
+        longest = self._expectation.longest
+        if (longest.fixed_s + longest.row_s * entry.rows) * caution_ratio < left_s:
+            return  # as good as everybody
+        if self._expectation.cost(now_s).of(entry.rows) * caution_ratio < left_s:
             return
         if not self._expectation.may_try(now_s):
             self._expectation.hold_back()

@@ -158,7 +158,7 @@ class Call:
         return RequestRecord(
             self.method,
             self.pipeline,
-            self.status.name,
+            "OK" if self.status is grpc.StatusCode.OK else self.status.name,
             self.started_at_us,
             round((now_s - self.started_s) * 1_000_000),
             0 if self.deadline is NEVER else round(given_s * 1_000_000),
