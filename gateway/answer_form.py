@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from forebay.v1 import prediction_pb2 as pb
 
@@ -14,6 +15,8 @@ from gateway.wire_bytes import sized, varint
 from runtime.stages import StageTiming
 
 _MILLION = 1_000_000
+_INSTANTS = 1_024
+"""As-of times whose bytes are kept: rows that were written together have one."""
 _OLDEST_AS_OF_US = b"\x48"  # field 9 of Provenance
 _PROVENANCE = b"\x2a"  # field 5 of PredictResponse
 
@@ -60,6 +63,7 @@ class Signature:
         self._timings = [None for _ in timings]
 
 
+@lru_cache(_INSTANTS)
 def oldest(as_of_us: int) -> bytes:
     """Return the field of a Provenance that says how old the oldest row is."""
     return _OLDEST_AS_OF_US + varint(as_of_us) if as_of_us else b""

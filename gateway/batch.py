@@ -191,16 +191,14 @@ class Batch:
     """What a step leaves each later one at least."""
     ends_s: list[float] = field(init=False)
     """When each member is given up, on the monotonic clock."""
+    first_end_s: float = field(init=False)
     last_end_s: float = field(init=False)
-    """The last of those."""
-    ends_together: bool = field(init=False)
-    """Whether all of those are one."""
+    """The first and the last of those."""
 
     def __post_init__(self) -> None:
         self.due_s = [member.work_until_s for member in self.members]
         self.ends_s = [member.give_up_s for member in self.members]
-        self.last_end_s = max(self.ends_s)
-        self.ends_together = min(self.ends_s) == self.last_end_s
+        self.first_end_s, self.last_end_s = min(self.ends_s), max(self.ends_s)
 
     def used(self, as_of_us: int, stale_at_us: int) -> None:
         """Note what `Member.used` does, of rows that every member uses."""
@@ -235,7 +233,7 @@ class Batch:
     @property
     def ended(self) -> bool:
         """Whether no member is left that waits for an answer."""
-        return not [member for member in self.members if member.error is None and member.answer is None]
+        return all(member.error is not None or member.answer is not None for member in self.members)
 
     def limits_s(
         self, stage: str, now_s: float, reserve_s: float | None, usual_s: float = 0.0

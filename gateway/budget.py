@@ -43,8 +43,12 @@ class Budget:
         give_up_s = deadline.at_s - reserve_s / 2 - min(stand_in_s, longest_s)
         return give_up_s - reserve_s / 2, give_up_s
 
+    def limit_s(self, stage: str, due_s: float, now_s: float) -> float:
+        """Return by when a stage that starts now has to be done: at `due_s`, or when its cap is spent."""
+        cap_s = self.stages_s.get(stage)
+        return due_s if cap_s is None else min(due_s, now_s + cap_s)
+
     def limits_s(self, stage: str, due_s: list[float], now_s: float) -> list[float]:
-        """Return by when a stage that starts now has to be done, for each `due_s`: then, or when its cap is
-        spent."""
+        """Return what `limit_s` does, for each `due_s`."""
         cap_s = self.stages_s.get(stage)
         return due_s if cap_s is None else [min(each_s, now_s + cap_s) for each_s in due_s]

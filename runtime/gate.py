@@ -9,6 +9,10 @@ from math import inf
 
 from runtime.duration_model import DurationModel
 
+_USUAL_FROM, _USUAL_TO = 0.7, 1.4
+"""Of what was expected: what takes as long is no news."""
+_QUIET_S = 0.02
+
 
 class Verdict(Enum):
     """What a gate says; true when the stage may start. The others are named as reasons of a `Degradation`."""
@@ -56,10 +60,23 @@ class Gate:
     service just then; the estimate alone says who has the time. Nor does a refused stage with
     no time at all left use up a probe.
 
+    A success that took about as long as expected is not learnt from where another was within `_QUIET_S`: it
+    would change nothing, and learning costs more than all decisions of a request together. What took much
+    longer or shorter always is, whatever its size.
+
     Cost: about a microsecond per decision, no tasks, no timers.
     """
 
-    __slots__ = ("_closes_after", "_failures", "_is_local", "_model", "_probe_at_s", "_probe_s", "stats")
+    __slots__ = (
+        "_closes_after",
+        "_failures",
+        "_is_local",
+        "_model",
+        "_probe_at_s",
+        "_probe_s",
+        "_quiet_until_s",
+        "stats",
+    )
 
     def __init__(self, *, closes_after: int = 5, probe_s: float = 0.1, is_local: bool = False) -> None:
         self.stats = GateStats()
@@ -69,6 +86,7 @@ class Gate:
         self._model = DurationModel()
         self._failures = 0
         self._probe_at_s = inf
+        self._quiet_until_s = -inf
 
     @property
     def closed(self) -> bool:
@@ -102,6 +120,12 @@ class Gate:
     def succeeded(self, now_s: float, duration_s: float, size: int = 1) -> None:
         """Take note of a stage that ended at `now_s` as it should: the gate is open."""
         self._failures = 0
+        if now_s < self._quiet_until_s:
+            cost = self._model.cost
+            expected_s = cost.fixed_s + cost.row_s * size
+            if _USUAL_FROM * expected_s < duration_s < _USUAL_TO * expected_s:
+                return
+        self._quiet_until_s = now_s + _QUIET_S
         self._model.observe(size, duration_s, now_s)
 
     def failed(self, now_s: float) -> None:

@@ -52,7 +52,7 @@ async def retrieve(batch: Batch, offload: Offload, deadline: Deadline) -> None:
         raise ValueError("what is retrieved has keys")
     queries = [_queries(batch, search) for search in step.searches]
     absent = [mask for _, mask in queries]
-    if any(mask is not None for mask in absent):
+    if [mask for mask in absent if mask is not None]:
         _settle_without_vector(batch, step, absent)
     going = np.array([place for place, member in enumerate(batch.members) if member.error is None], np.intp)
     if not len(going):

@@ -83,10 +83,10 @@ class StepRunner:
             start_s = self.monotonic_s()
             if not isinstance(step, DependentStep):
                 await self._run(batch, step, start_s)
-            elif batch.ends_together and not step.is_spare(batch):
-                await self._run_needed(batch, step, steps[place + 1 :], parted, start_s)
-            else:
-                await _Attempt(self, batch, step, steps[place + 1 :], parted, start_s).make()
+                continue
+            later = steps[place + 1 :]
+            if step.is_spare(batch) or not await self._run_needed(batch, step, later, parted, start_s):
+                await _Attempt(self, batch, step, later, parted, start_s).make()
 
     async def go_apart(
         self,
@@ -148,11 +148,15 @@ class StepRunner:
         later: Sequence[Step],
         parted: list[asyncio.Task[None]],
         start_s: float,
-    ) -> None:
-        """Run a step that a batch can't do without, all of whose members have as long: what `_Attempt` does,
-        without what it does for members that part."""
+    ) -> bool:
+        """Run a step that a batch can't do without, whose members all have the time that it is expected to
+        take: what `_Attempt` does, without what it does for members that part. Return False, with nothing
+        done, where a member has less time than others, and too little."""
         gate, size = step.gate(batch), step.size(batch)
-        last_s = batch.limits_s(step.name, start_s, None)[0]
+        budget, first_s, last_s = batch.pipeline.budget, batch.first_end_s, batch.last_end_s
+        if first_s < last_s and first_s < start_s + gate.expected_s(start_s, size):
+            return False
+        last_s = budget.limit_s(step.name, last_s, start_s)
         given_s = last_s - start_s
         verdict = gate.admit(start_s, given_s, size)
         if verdict is Verdict.ADMITTED:
@@ -177,6 +181,7 @@ class StepRunner:
             ended_s = start_s
             batch.fail(_refusal(step.name, gate, size, verdict.name, start_s, given_s))
         _stamp(batch, step.name, start_s, ended_s, given_s)
+        return True
 
 
 class _Attempt:
