@@ -18,6 +18,7 @@ from jobs.stream.source import EventFormat
 from registry.dtypes import Scalar
 
 _DIGITS = b"0123456789-"
+_BOOLS = {b"true": True, b"1": True, b"false": False, b"0": False}
 _FLOAT_LETTERS = b"0123456789-.eE"
 _JSON_TYPES = {
     Scalar.BOOL: pa.bool_(),
@@ -75,6 +76,8 @@ def _flat(payloads: Sequence[Sequence[bytes]], fields: Sequence[EventField]) -> 
 def _typed(texts: list[bytes], field: EventField) -> Any | None:
     """Return the Arrow array of one field's texts; None where one may not fit."""
     scalar = field.dtype.scalar
+    if scalar is Scalar.BOOL:
+        return pa.array(map(_BOOLS.get, texts)) if set(texts) <= set(_BOOLS) else None
     joined = b"".join(texts)
     try:
         array = pa.array(texts, pa.binary()).cast(pa.string())
