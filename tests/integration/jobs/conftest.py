@@ -1,4 +1,5 @@
-"""An applied application: two batch views in one space, one upserted view, an index; its data in files."""
+"""Applied applications: `shop` has two batch views in one space, one upserted view, an index, and its data in
+files; `trend` has two views over a stream."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ from registry.registry import Registry
 from runtime.clock import ManualClock, SystemClock
 from runtime.engine_settings import AnnIndexSettings
 from runtime.redis_connection import RedisConnection
+from tests.support.trend_application import Trend
 
 APPLICATION = """
 app: shop
@@ -167,3 +169,10 @@ async def shop(tmp_path: Path, connection: RedisConnection) -> Shop:
     shop.write_visits((1, 10), (2, 20))
     await shop.apply()
     return shop
+
+
+@pytest.fixture
+async def trend(tmp_path: Path, connection: RedisConnection) -> Trend:
+    trend = Trend(tmp_path, connection)
+    await trend.apply()
+    return trend

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from forebay.errors import NotFound, NotUsable
@@ -14,46 +10,13 @@ from forebay.errors import NotFound, NotUsable
 from jobs.stream.dead_letters import DeadLetters
 from jobs.stream.partitions import PartitionKeys, events_key
 from jobs.stream.session import Sessions
-from jobs.stream.status import StreamInspection
 from jobs.stream.worker import StreamWorker
 from runtime.clock import SystemClock
-from runtime.redis_connection import RedisConnection
-from runtime.settings import Settings
+from tests.support.stream_worker import inspection, now_us, run_once, settings_of, until, worker_of
 from tests.support.trend_application import APP, PARTITIONS, YAML, Trend, some_events
 
-
-def now_us() -> int:
-    return time.time_ns() // 1000
-
-
-def settings_of(url: str, **stream: Any) -> Settings:
-    stream = {"checkpoint_s": 0.05, "replay_window_s": 60, **stream}
-    return Settings(redis={"url": url}, registry={"poll_s": 0.05}, stream=stream)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def trend(tmp_path: Path, connection: RedisConnection) -> Trend:
-    trend = Trend(tmp_path, connection)
-    await trend.apply()
-    return trend
-
-
-def worker_of(trend: Trend, url: str, *, once: bool = True, **stream: Any) -> StreamWorker:
-    sessions = Sessions(settings_of(url, **stream), url, APP, SystemClock())
-    return StreamWorker(sessions, trend.connection, once=once)
-
-
-async def run_once(trend: Trend, url: str, **stream: Any) -> StreamWorker:
-    worker = worker_of(trend, url, **stream)
-    async with asyncio.timeout(30):
-        await worker.run(asyncio.Event())
-    return worker
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110  the store tells nobody
-            await asyncio.sleep(0.01)
+one_kind = pytest.mark.parametrize("store_server", ["valkey"], indirect=True)
+"""Of what doesn't depend on how a server tells about its streams."""
 
 
 async def test_rows_equal_a_recount_when_a_worker_has_caught_up(trend: Trend, redis_url: str) -> None:
@@ -75,6 +38,7 @@ async def test_nothing_changes_when_everything_is_read_again(trend: Trend, redis
     assert worker.state.lines() == [f"stream ratings: {2 * len(events):,} repeated"]
 
 
+@one_kind
 async def test_the_last_minute_is_read_again_when_a_worker_starts(trend: Trend, redis_url: str) -> None:
     await trend.publish(some_events(50, now_us()))
     await run_once(trend, redis_url)
@@ -165,6 +129,7 @@ async def test_events_are_counted_when_a_stream_made_anew_begins_with_smaller_id
     await trend.check_recount([*first, *second])
 
 
+@one_kind
 async def test_two_workers_share_the_partitions_when_both_run(trend: Trend, redis_url: str) -> None:
     stop = asyncio.Event()
     workers = [worker_of(trend, redis_url, once=False, lease_s=1) for _ in range(2)]
@@ -190,6 +155,7 @@ async def test_two_workers_share_the_partitions_when_both_run(trend: Trend, redi
     assert {part.worker for part in status.partitions} == {""}
 
 
+@one_kind
 async def test_nothing_counts_twice_when_two_read_the_same_partitions(trend: Trend, redis_url: str) -> None:
     events = some_events(2_000, now_us())
     await trend.publish(events[:1_000])
@@ -212,6 +178,7 @@ async def test_nothing_counts_twice_when_two_read_the_same_partitions(trend: Tre
     await trend.check_recount(events)
 
 
+@one_kind
 async def test_views_stay_fresh_when_no_event_comes(trend: Trend, redis_url: str) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(worker_of(trend, redis_url, once=False).run(stop))
@@ -225,6 +192,7 @@ async def test_views_stay_fresh_when_no_event_comes(trend: Trend, redis_url: str
     await running
 
 
+@one_kind
 async def test_new_view_gets_what_the_stream_holds_when_it_is_added_later(
     trend: Trend, redis_url: str
 ) -> None:
@@ -237,6 +205,7 @@ async def test_new_view_gets_what_the_stream_holds_when_it_is_added_later(
     await trend.check_recount(events)
 
 
+@one_kind
 async def test_worker_refuses_when_nothing_is_applied_or_the_stream_is_unknown(
     trend: Trend, redis_url: str
 ) -> None:
@@ -246,8 +215,3 @@ async def test_worker_refuses_when_nothing_is_applied_or_the_stream_is_unknown(
     other = Sessions(settings_of(redis_url), redis_url, "other", SystemClock())
     with pytest.raises(NotUsable, match="forebay apply"):
         await StreamWorker(other, trend.connection).run(asyncio.Event())
-
-
-def inspection(trend: Trend) -> StreamInspection:
-    settings = Settings().stream
-    return StreamInspection(trend.connection, trend.registry, settings, SystemClock())
