@@ -17,9 +17,8 @@ from feature_store.schema import feature_view
 from feature_store.windows.covering import tile_number
 from feature_store.windows.ring_row import unpack_ring
 from jobs.stream.partitions import events_key, partition_of
-from registry.document import read_document
+from registry.application_file import load_application_file
 from registry.registry import Registry
-from registry.shape import read_shape
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection
 
@@ -101,9 +100,10 @@ class Trend:
 
     async def apply(self, text: str = YAML) -> None:
         """Apply the application file."""
-        shape = read_shape(read_document(text.encode()))
-        assert shape is not None
-        await self.registry.apply(shape.application, self.directory)
+        file = self.directory / "trend.yaml"
+        file.write_text(text)
+        loaded = load_application_file(file)
+        await self.registry.apply(loaded.application, loaded.root)
 
     async def publish(self, events: Iterable[Event]) -> None:
         """Put events where they belong, as any producer would."""
