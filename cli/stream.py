@@ -81,9 +81,12 @@ def run(
             await require_applied(target)
             sessions = Sessions(target.settings, url, target.app, target.clock)
             worker = StreamWorker(sessions, target.connection, streams, once=once)
-            click.echo(f"ready worker={worker.state.name} app={target.app}")
+
+            def ready() -> None:
+                click.echo(f"ready worker={worker.state.name} app={target.app}")
+
             async with display.showing(worker.state, target.clock):
-                await worker.run(stop)
+                await worker.run(stop, ready)
             for line in worker.state.lines():
                 click.echo(line)
         return 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from jobs.batch_writer import is_gone
 from jobs.stream.partitions import workers_key
 from runtime.clock import Clock
 from runtime.redis_connection import RedisConnection, RedisScript
@@ -42,13 +43,23 @@ class Leases:
         await self._connection.execute("ZREM", workers_key(self._app, stream), self._worker)
 
     async def take(self, key: str) -> bool:
-        """Return whether the lease is this worker's now; it wasn't before."""
-        taken = await self._connection.execute("SET", key, self._worker, "NX", "PX", self._lease_ms)
-        return taken is not None
+        """Return whether the lease is this worker's now; it wasn't before. That of a worker of this machine
+        which is gone is taken at once, any other when it has expired."""
+        if await self._set(key):
+            return True
+        holder = (await self._connection.execute("GET", key) or b"").decode()
+        if not is_gone(holder):
+            return False
+        await self._connection.eval_script(_RENEW, [key], [holder, 0])
+        return await self._set(key)
 
     async def keep(self, key: str) -> bool:
         """Prolong a lease; return whether it is still this worker's."""
         return bool(await self._connection.eval_script(_RENEW, [key], [self._worker, self._lease_ms]))
+
+    async def _set(self, key: str) -> bool:
+        taken = await self._connection.execute("SET", key, self._worker, "NX", "PX", self._lease_ms)
+        return taken is not None
 
     async def give_up(self, key: str) -> None:
         """Let go of a lease, if it is this worker's."""

@@ -7,11 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
-import secrets
-import socket
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +16,7 @@ from forebay.errors import Error, NotFound, NotUsable
 
 from feature_store.schema import feature_view
 from feature_store.windows.writer import WindowWriter
+from jobs.batch_writer import new_writer
 from jobs.stream.backfill import Backfill, Backfills, BackfillState
 from jobs.stream.checkpoints import COUNTS, Checkpoints
 from jobs.stream.event_sources import partition_count
@@ -97,6 +95,10 @@ class WorkerState:
         return lines
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class StreamWorker:
     """Feeds the views of an application's streams: of all, or of those named."""
 
@@ -108,7 +110,7 @@ class StreamWorker:
         *,
         once: bool = False,
     ) -> None:
-        self.state = WorkerState(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
+        self.state = WorkerState(new_writer())
         self._sessions = sessions
         self._connection = connection
         self._names = tuple(streams)
@@ -126,14 +128,15 @@ class StreamWorker:
         self._done: dict[tuple[str, int], tuple[object, ...]] = {}
         self._targets: dict[tuple[str, int], int] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = _nobody) -> None:
         """Work until `stop` is set, and the chunks under way have ended; with `once`, until all is applied
-        that the streams held at the beginning.
+        that the streams held at the beginning. `ready` is called when it begins.
 
         Raises: at its first look NotFound for a stream that there isn't, NotUsable where nothing is applied,
         and what the store does; later failures of the store are waited out.
         """
         works = await self._look()
+        ready()
         try:
             while True:
                 await self._tend(works)
@@ -204,7 +207,7 @@ class StreamWorker:
         share = math.ceil(work.partitions / await self._leases.join(work.stream))
         for key in [key for key in self._held if key[0] == work.stream]:
             await self._tend_held(key, work)
-        if not work.feeds:
+        if not work.feeds or (self._once and work.backfills):
             return
         mine = [key for key in self._held if key[0] == work.stream]
         for key in mine[share:]:
@@ -241,6 +244,8 @@ class StreamWorker:
         stop = asyncio.Event()
         task = asyncio.create_task(reader.run(stop), name=f"stream {stream} {partition}")
         self._held[key] = _Held(reader, task, stop, work.identity)
+        if key in self.state.partitions:
+            reader.state.counts += self.state.partitions[key].counts
         self.state.partitions[key] = reader.state
 
     async def _release(self, key: tuple[str, int]) -> None:
