@@ -14,6 +14,7 @@ import hiredis
 
 _RECEIVE_BYTES = 1 << 20
 _CHUNK = 1_000
+_IN_FLIGHT = 16
 
 
 class RawStore:
@@ -34,11 +35,33 @@ class RawStore:
 
     def execute(self, *command: bytes | str | int) -> Any:
         """Return the reply to one command. Raises: hiredis.HiredisError for an error reply."""
+        self.send(*command)
+        return self.receive()
+
+    def send(self, *command: bytes | str | int) -> None:
+        """Send a command, whose reply `receive` gives."""
         self._socket.sendall(_pack(command))
+
+    def receive(self) -> Any:
+        """Return the reply to the earliest command without one. Raises: hiredis.HiredisError for an error."""
         reply = self._reply()
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def execute_many(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> None:
+        """Send commands, pipelined: while the server works on some of them the next are packed.
+
+        Raises: hiredis.HiredisError for an error reply.
+        """
+        under_way = 0
+        for command in commands:
+            self._socket.sendall(_pack(command))
+            under_way += 1
+            if under_way == _IN_FLIGHT:
+                self._confirm(_IN_FLIGHT // 2)
+                under_way -= _IN_FLIGHT // 2
+        self._confirm(under_way)
 
     def set_many(self, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
         """Store each row with a SET of its own, pipelined: while the server works on one chunk of a thousand

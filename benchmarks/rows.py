@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 
-from benchmarks import large_refresh, overload_rows, peer_rows, store_pause
+from benchmarks import large_refresh, overload_rows, peer_rows, store_pause, stream_rows
 from benchmarks.bench import Bench
 from benchmarks.feast_row import rate_vs_feast
 from benchmarks.get_rows import get_vs_floor
@@ -58,6 +58,8 @@ ROWS = (
     Row("read_500x60_p50_vs_floor", partial(read_p50, entities=500)),
     Row("get_100x50_vs_floor", partial(get_vs_floor, entities=100, columns=50), at_most=1.5),
     Row("get_500x250_vs_floor", partial(get_vs_floor, entities=500, columns=250), at_most=1.3),
+    Row("stream_rate_vs_floor", stream_rows.rate, at_least=0.6),
+    Row("stream_freshness_vs_floor", stream_rows.freshness, at_most=5.0),
     Row("bytes_per_entity", bytes_per_entity, at_most=450),
     Row("refresh_rate_vs_pipeline", refresh_rate, at_least=0.6),
     Row("goodput_2x", partial(goodput, factor=2.0), at_least=0.9),

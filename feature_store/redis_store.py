@@ -28,8 +28,8 @@ from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScri
 
 _PUT_NEWEST = RedisScript((Path(__file__).parent / "lua" / "put_newest.lua").read_text())
 _BURY = RedisScript((Path(__file__).parent / "lua" / "bury.lua").read_text())
-_APPLY_EVENTS = RedisScript((Path(__file__).parent / "lua" / "apply_events.lua").read_text())
-_CHUNK_EVENTS = 500
+APPLY_EVENTS = RedisScript((Path(__file__).parent / "lua" / "apply_events.lua").read_text())
+CHUNK_EVENTS = 500
 """Events of one script, or one row's: they hold the server for some two milliseconds."""
 _CHUNK_BYTES = 1 << 20
 """Rows of one command, whatever their number: a chunk of long rows mustn't hold the server."""
@@ -118,13 +118,13 @@ class RedisStore:
         shared = script_arguments(form, events, now_us, kept_s)
         rows = row_events(form, keys, events)
         outcomes = np.empty(len(events), np.uint8)
-        spans = rows.spans(self._settings.write_chunk_rows, _CHUNK_EVENTS)
+        spans = rows.spans(self._settings.write_chunk_rows, CHUNK_EVENTS)
 
         async def apply_chunks() -> None:
             for span in spans:
                 counts = rows.counts[span].tolist()
                 each = rows.packed[span]
-                told = await self._eval(_APPLY_EVENTS, rows.keys[span], shared, each, deadline, counts)
+                told = await self._eval(APPLY_EVENTS, rows.keys[span], shared, each, deadline, counts)
                 places = rows.order[rows.starts[span.start] : rows.starts[span.stop]]
                 outcomes[places] = np.frombuffer(told, np.uint8)
 

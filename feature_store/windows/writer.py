@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -34,16 +35,20 @@ class WindowWriter:
         self.generation = generation
         self.form: RingForm = view.ring
         self._row_keys = RowKeys(view.entity_id, view.view_id, generation)
-        self._kept_s = max(self.form.ring.span_us / 1e6 + SPARE_S, max_lateness_s)
+        self.kept_s = max(self.form.ring.span_us / 1e6 + SPARE_S, max_lateness_s)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that a block of events must have."""
         return tuple(field.name for field in self.form.ring.fields)
 
+    def row_keys(self, texts: Sequence[str]) -> list[bytes]:
+        """Return the row key of each canonical entity text."""
+        return self._row_keys.of(texts)
+
     async def apply(
         self, store: OnlineStore, events: EventBlock, now_us: int, deadline: Deadline = NEVER
     ) -> NDArray[np.uint8]:
         """Return an EventOutcome per event, (n,) uint8, when all are settled. As OnlineStore.apply_events."""
-        keys = self._row_keys.of(events.texts)
-        return await store.apply_events(keys, events, self.form, now_us, self._kept_s, deadline)
+        keys = self.row_keys(events.texts)
+        return await store.apply_events(keys, events, self.form, now_us, self.kept_s, deadline)

@@ -32,6 +32,8 @@ def test_the_names_are_those_of_the_issues_when_all_rows_are_listed() -> None:
         "predict_100_rate_vs_handwritten",
         "cache_hit_p50_vs_echo",
         "near_cache_gain",
+        "stream_rate_vs_floor",
+        "stream_freshness_vs_floor",
         "stream_rate_vs_unary",
         "goodput_2x",
         "goodput_5x",
