@@ -31,7 +31,7 @@ from tests.support.fault_proxy import FaultProxy
 
 KEYS = AnswerKeys("rules", "stale", 1, [KeyPart(PrecomputedPart("user_id"), DType.parse("int64"))])
 PLAN = PrecomputedPlan(is_first=True, keys=KEYS, top=0, features=(), max_age_us=2**62)
-WAIT_S = 0.03
+WAIT_S = 0.3
 CLOCK = SystemClock()
 
 
@@ -73,7 +73,7 @@ class Lookup:
 async def lookup(tmp_path: Path) -> AsyncIterator[Lookup]:
     with TemporaryStore() as server:
         async with FaultProxy(Path(server.url.removeprefix("unix://"))) as proxy:
-            settings = RedisSettings(max_unanswered_age_s=0.5, reconnect_longest_s=0.05)
+            settings = RedisSettings(max_unanswered_age_s=5.0, reconnect_longest_s=0.05)
             connection = await RedisConnection.connect(proxy.url, settings, CLOCK)
             store = RedisStore(connection)
             kept = KeptAnswer(b"", 1, CLOCK.now_us(), 2**63 - 1, degraded=False)
@@ -83,7 +83,7 @@ async def lookup(tmp_path: Path) -> AsyncIterator[Lookup]:
 
 
 async def found_again(lookup: Lookup) -> None:
-    give_up_s = CLOCK.monotonic_s() + 10
+    give_up_s = CLOCK.monotonic_s() + 30
     while not (await lookup.first())[0]:
         assert CLOCK.monotonic_s() < give_up_s
         await asyncio.sleep(0.01)
@@ -102,10 +102,10 @@ async def test_silent_store_is_a_miss_within_the_wait_and_found_when_it_speaks_a
 
 
 async def test_slow_store_is_a_miss_within_the_wait(lookup: Lookup) -> None:
-    lookup.proxy.delay_s = 1.0
+    lookup.proxy.delay_s = 20.0
     found, took_s = await lookup.first()
     assert not found
-    assert took_s < 1.0
+    assert took_s < 10.0
 
 
 async def test_store_that_is_gone_is_a_miss_until_it_is_back(lookup: Lookup) -> None:
