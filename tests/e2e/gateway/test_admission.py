@@ -18,6 +18,7 @@ from tests.support.tiny_application import write_tiny_application
 from tests.support.until import LONG_S, until
 
 SETTINGS = {
+    "FOREBAY_REDIS__MAX_UNANSWERED_AGE_S": "30",  # a pause isn't an outage
     "FOREBAY_ADMISSION__MAX_IN_FLIGHT": "2",
     "FOREBAY_ADMISSION__MAX_READS": "2",
     "FOREBAY_ADMISSION__CALLERS": '{"nightly": {"rate_per_s": 0.01, "burst": 2}}',

@@ -35,7 +35,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApplicat
     """The application, applied, refreshed, indexed and served."""
     directory = tmp_path_factory.mktemp("served")
     file = write_precomputed_application(directory / "app")
-    with TemporaryStore() as store:
+    with pytest.MonkeyPatch.context() as variables, TemporaryStore() as store:
+        variables.setenv("FOREBAY_GATEWAY__PRECOMPUTED_WAIT_S", "2")  # a busy machine isn't a slow store
         commands = Commands(directory, store.url, None)
         for command in (("apply", str(file)), ("refresh", "run"), ("index", "build", "items")):
             assert commands(*command).returncode == 0
