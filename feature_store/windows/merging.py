@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,76 +16,94 @@ from feature_store.windows.ring_row import RingForm
 from registry.data_definitions import Window
 
 Floats = NDArray[np.float64]
+_ADDED = ("count", "sum")
 
 
 class Tiles:
-    """The tiles of k rows, each of which has some: (m, width) float64, row after row.
+    """The tiles of k rows, each of which has some, and those of them that a window covers.
 
-    Shapes: starts (k,), where each row's tiles begin; owners (m,), whose each tile is; covered (m,), those
-    that a window covers.
+    Shapes: values (m, width), row after row; starts (k,), where each row's begin; counts (k,), how many they
+    are; covered (m,), or None for all.
     """
 
-    def __init__(self, tiles: Floats, counts: NDArray[np.intp], covered: NDArray[np.bool_]) -> None:
-        self.values = tiles
-        self.covered = covered
-        self.starts = np.cumsum(counts) - counts
-        self.owners = np.repeat(np.arange(len(counts)), counts)
+    def __init__(self, values: Floats, starts: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
+        self.values = values
+        self.starts = starts
+        self.counts = counts
+        self.covered: NDArray[np.bool_] | None = None
 
-    def total(self, column: int) -> Floats:
-        """Return the sum of a column over each row's covered tiles, (k,)."""
-        return np.add.reduceat(np.where(self.covered, self.values[:, column], 0.0), self.starts)
+    def cover(self, covered: NDArray[np.bool_]) -> None:
+        """Take these for the tiles that are covered from now on."""
+        self.covered = None if covered.all() else covered
+
+    def totals(self, columns: NDArray[np.intp]) -> Floats:
+        """Return the sums of columns over each row's covered tiles, (k, columns)."""
+        values = self.values.take(columns, axis=1)
+        if self.covered is not None:
+            values[~self.covered] = 0.0
+        return np.add.reduceat(values, self.starts)
 
     def least(self, column: int) -> Floats:
         """Return the least of a column, (k,); infinite where nothing is covered."""
-        return np.minimum.reduceat(np.where(self.covered, self.values[:, column], np.inf), self.starts)
+        return np.minimum.reduceat(self._column(column, np.inf), self.starts)
 
     def greatest(self, column: int) -> Floats:
         """Return the greatest of a column, (k,); minus infinity where nothing is covered."""
-        return np.maximum.reduceat(np.where(self.covered, self.values[:, column], -np.inf), self.starts)
+        return np.maximum.reduceat(self._column(column, -np.inf), self.starts)
 
     def last(self, column: int) -> Floats:
         """Return the value of the latest event, (k,); NaN where there is none."""
-        latest_us = self.greatest(column + 1)
-        held = self.covered & (self.values[:, column + 1] == latest_us[self.owners])
-        held &= np.isfinite(self.values[:, column + 1])
+        times_us, owners = self._column(column + 1, -np.inf), self._owners()
+        latest_us = np.maximum.reduceat(times_us, self.starts)
+        held = np.isfinite(times_us) & (times_us == latest_us[owners])
         found = np.full(len(self.starts), np.nan)
-        found[self.owners[held]] = self.values[held, column]
+        found[owners[held]] = self.values[held, column]
         return found
 
-    def spread(self, count: int, total: int, m2: int) -> Floats:
-        """Return the sum of squared differences from the mean of all covered values, (k,).
+    def spread(self, counts: Floats, totals: Floats, columns: Mapping[str, int]) -> Floats:
+        """Return the sum of squared differences from the mean of all covered values, (k,), which are `counts`
+        and add up to `totals`.
 
         Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American
         Statistician 37 (1983), formula 2.1: exact in what the parts are, whatever their means.
         """
-        counts, totals = self.values[:, count], self.values[:, total]
-        means = _quotient(self.total(total), self.total(count))[self.owners]
-        apart = np.where(counts > 0, _quotient(totals, counts) - means, 0.0)
-        between = np.where(self.covered, self.values[:, m2] + counts * apart * apart, 0.0)
+        its_count, its_total = self.values[:, columns["count"]], self.values[:, columns["sum"]]
+        apart = its_total / its_count - (totals / counts)[self._owners()]
+        between = np.where(its_count > 0, self.values[:, columns["m2"]] + its_count * apart * apart, 0.0)
+        if self.covered is not None:
+            between[~self.covered] = 0.0
         return np.add.reduceat(between, self.starts)
+
+    def _column(self, column: int, without: float) -> Floats:
+        values = self.values[:, column]
+        return values if self.covered is None else np.where(self.covered, values, without)
+
+    def _owners(self) -> NDArray[np.intp]:
+        """Return whose each tile is, (m,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowMerge:
-    """One window: its tiles of the ring, and the columns of the parts that it needs."""
+    """One window: where the parts that it needs lie in a tile, and where among the sums of its span."""
 
     name: str
     aggregate: str
-    over_us: int
-    tile_us: int
     columns: Mapping[str, int]
+    added: Mapping[str, int]
 
-    def of(self, tiles: Tiles) -> Floats:
-        """Return the aggregate of each row, (k,); NaN where there is none."""
-        at = self.columns
+    def of(self, tiles: Tiles, sums: Floats) -> Floats:
+        """Return the aggregate of each row, (k,); NaN where there is none. `sums` are the span's totals."""
+        at, added = self.columns, self.added
         match self.aggregate:
             case "count" | "sum":
-                return tiles.total(at[self.aggregate])
+                return sums[:, added[self.aggregate]]
             case "mean":
-                return _quotient(tiles.total(at["sum"]), tiles.total(at["count"]))
+                return sums[:, added["sum"]] / sums[:, added["count"]]
             case "stddev":
-                counts = tiles.total(at["count"])
-                return np.sqrt(_quotient(tiles.spread(at["count"], at["sum"], at["m2"]), counts - 1))
+                counts = sums[:, added["count"]]
+                spread = tiles.spread(counts, sums[:, added["sum"]], at)
+                return np.sqrt(np.where(counts > 1, spread / (counts - 1), np.nan))
             case "min":
                 return _finite(tiles.least(at["min"]))
             case "max":
@@ -93,45 +112,67 @@ class WindowMerge:
                 return tiles.last(at["last"])
 
 
-def compile_windows(form: RingForm, windows: Mapping[str, Window]) -> tuple[WindowMerge, ...]:
-    """Return how each window is made of the ring's parts, those that cover the same tiles side by side."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """The windows that cover the same tiles. `columns` are those whose sums they need."""
+
+    over_us: int
+    tile_us: int
+    columns: NDArray[np.intp]
+    merges: tuple[WindowMerge, ...]
+
+
+def compile_windows(form: RingForm, windows: Mapping[str, Window]) -> tuple[Span, ...]:
+    """Return how the windows are made of the ring's parts, those that cover the same tiles together."""
     offsets = {field.name: own for field, own in zip(form.ring.fields, form.offsets, strict=True)}
-    merges = [
-        WindowMerge(name, aggregate, window.over_us, window.tile_us, offsets[field])
+    by_span = sorted(windows.items(), key=lambda item: (item[1].over_us, item[1].tile_us))
+    return tuple(
+        _span(*span, dict(members), offsets)
+        for span, members in groupby(by_span, key=lambda item: (item[1].over_us, item[1].tile_us))
+    )
+
+
+def _span(
+    over_us: int, tile_us: int, windows: Mapping[str, Window], offsets: Mapping[str, Mapping[str, int]]
+) -> Span:
+    parts = {
+        name: (aggregate, offsets[field])
         for name, window in windows.items()
         for aggregate, field in window.aggregates.items()
-    ]
-    return tuple(sorted(merges, key=lambda merge: (merge.over_us, merge.tile_us)))
+    }
+    columns = sorted({own[part] for _, own in parts.values() for part in _ADDED if part in own})
+    places = {column: place for place, column in enumerate(columns)}
+    merges = tuple(
+        WindowMerge(name, aggregate, own, {part: places[own[part]] for part in _ADDED if part in own})
+        for name, (aggregate, own) in parts.items()
+    )
+    return Span(over_us, tile_us, np.array(columns, np.intp), merges)
 
 
 def merged(
     form: RingForm,
-    merges: tuple[WindowMerge, ...],
-    tiles: Floats,
+    spans: tuple[Span, ...],
+    values: Floats,
     counts: NDArray[np.intp],
     now_us: int | NDArray[np.int64],
 ) -> dict[str, Floats]:
     """Return each window's aggregate for each row, (k,) float64, by the window's name: at one instant, or
     each row at its own.
 
-    Shapes: tiles (m, width); counts (k,), how many are each row's, none of them 0; now_us (k,) where each row
-    has its own.
+    Shapes: values (m, width), the tiles; counts (k,), how many are each row's, none of them 0; now_us (k,)
+    where each row has its own.
     """
     if not isinstance(now_us, int):
         now_us = np.repeat(now_us, counts)
     found: dict[str, Floats] = {}
-    span, of_span = (0, 0), Tiles(tiles, counts, np.zeros(len(tiles), np.bool_))
-    with np.errstate(all="ignore"):  # Of stored bytes anything may come.
-        for merge in merges:
-            if span != (merge.over_us, merge.tile_us):
-                span = merge.over_us, merge.tile_us
-                of_span.covered = covered_tiles(tiles[:, 0], now_us, *span, form.ring.tile_us)
-            found[merge.name] = merge.of(of_span)
+    tiles, numbers = Tiles(values, np.cumsum(counts) - counts, counts), values[:, 0]
+    with np.errstate(all="ignore"):  # Without events a mean is 0 / 0; and stored bytes may be anything.
+        for span in spans:
+            tiles.cover(covered_tiles(numbers, now_us, span.over_us, span.tile_us, form.ring.tile_us))
+            sums = tiles.totals(span.columns)
+            for merge in span.merges:
+                found[merge.name] = merge.of(tiles, sums)
     return found
-
-
-def _quotient(values: Floats, counts: Floats) -> Floats:
-    return np.where(counts > 0, values / np.where(counts > 0, counts, 1.0), np.nan)
 
 
 def _finite(values: Floats) -> Floats:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feature_store.codec import WindowReader
 from feature_store.memory_store import MemoryStore
-from feature_store.windows.events import Source
+from feature_store.windows.events import EventOutcome, Source
 from feature_store.windows.freshness import StreamFreshness
 from feature_store.windows.writer import WindowWriter
 from tests.support.windowed_view import (
@@ -54,6 +54,10 @@ async def test_windows_equal_a_recount_when_events_are_replayed_out_of_order(
             block = block_of(log[start:stop], Source(9, number), start)
             await writer.apply(store, block, NOW_US + 20 * MINUTE_US)
             done = stop
+    for number, log in enumerate(partitions):
+        start = chance.randint(0, len(log))
+        again = await writer.apply(store, block_of(log[start:], Source(9, number), start), NOW_US)
+        assert set(again.tolist()) <= {EventOutcome.REPEATED}
     everything = [event for log in partitions for event in log]
     newest_us = max((event.event_time_us for event in everything), default=NOW_US)
     now_us = newest_us + chance.randint(0, 40 * 60) * 1_000_000
