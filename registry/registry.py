@@ -162,6 +162,8 @@ class Registry:
             _, generations = await self._ledger.begin_batch(names)
             for name, generation in zip(names, generations, strict=True):
                 draft = draft.with_view(name, generation)
+                if plan.tiles(name) is not None:  # Deletions must find it after another has taken its place.
+                    await self._ledger.begin_generations({plan.ids.views[name]: generation})
         return draft
 
     async def publish(
@@ -262,7 +264,8 @@ class Registry:
         self, view_ids: Sequence[int], deadline: Deadline = NEVER
     ) -> list[list[int]]:
         """Return, for each view by its id, the generations that may have rows: the live one, those before it
-        that aren't swept yet, and one that is being written. Ascending; none for views written in place.
+        that aren't swept yet, and one that is being written. Ascending. Of views written in place none, of
+        views over a stream all that there were.
 
         Raises: DeadlineExceeded too. Cost: one round trip.
         """

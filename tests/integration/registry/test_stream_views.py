@@ -55,6 +55,8 @@ async def test_rows_are_new_when_windows_need_other_tiles(registry: Registry, ch
     before, first = await registry.apply(application(YAML), "/a")
     after, second = await registry.apply(application(changed(old, new, YAML)), "/a")
     assert {name for name in first.views if second.views[name] != first.views[name]} == {view}
+    stored = await registry.stored_generations([after.ids.views[view], after.ids.views["item_now"]])
+    assert stored == [[1, 2], []]
     assert second.views[view].generation > first.views[view].generation
     [known] = before.ids.schemas[view]
     assert [version.schema_id for version in after.ids.schemas[view]] == [known.schema_id, 2]
