@@ -15,6 +15,7 @@ from cli.console import print_json, stderr, stdout
 from cli.failures import located
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, open_target, who
+from jobs.breaking import breaking_changes, pipelines_of
 from jobs.change_costs import change_costs
 from jobs.fallback_candidates import readable_fallback_candidates
 from jobs.in_thread import in_thread
@@ -23,11 +24,17 @@ from jobs.refused import Refused
 from jobs.source_checks import check_sources
 from jobs.sources import Sources
 from registry.application_file import ApplicationFile, ApplicationFileError, Problem, load_application_file
+from registry.definitions import Application
 from registry.evolution import evolution_problems
 from registry.plan import Change, diff
 from registry.release import FallbackRelease
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+ALLOW_NULLS = click.option(
+    "--allow-nulls",
+    is_flag=True,
+    help="Apply although live pipelines read features as null until the next refresh.",
+)
 _MARKS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 
 
@@ -35,12 +42,14 @@ _MARKS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red
 @FILE
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--set-traffic", is_flag=True, help="Also set the live model versions to those of the file.")
+@ALLOW_NULLS
 @target_options
 @json_option
 def apply(
     file: Path,
     dry_run: bool,
     set_traffic: bool,
+    allow_nulls: bool,
     app: str | None,
     redis_url: str | None,
     artifacts: str | None,
@@ -49,7 +58,8 @@ def apply(
     """Check an application file, show what it changes, and make it the applied one.
 
     Every mistake is shown at once, with its line; then nothing is changed (exit 2). Files, columns and models
-    that aren't there yet are warnings. A change that stored rows could not survive is refused (exit 3). Live
+    that aren't there yet are warnings. A change that stored rows could not survive is refused (exit 3); so is
+    one that would leave a live pipeline without values until the next refresh, without --allow-nulls. Live
     model versions stay as they are without --set-traffic. FILE names the application; paths in it are
     relative to it.
 
@@ -57,22 +67,31 @@ def apply(
       forebay apply app.yaml --dry-run   what would change
       forebay apply app.yaml             change it
     """
-    _apply(file, dry_run, set_traffic, app, redis_url, artifacts, as_json)
+    _apply(file, dry_run, set_traffic, allow_nulls, app, redis_url, artifacts, as_json)
 
 
 @click.command()
 @FILE
+@ALLOW_NULLS
 @target_options
 @json_option
-def plan(file: Path, app: str | None, redis_url: str | None, artifacts: str | None, as_json: bool) -> None:
+def plan(
+    file: Path,
+    allow_nulls: bool,
+    app: str | None,
+    redis_url: str | None,
+    artifacts: str | None,
+    as_json: bool,
+) -> None:
     """Show what applying FILE would change, and change nothing: `forebay apply FILE --dry-run`."""
-    _apply(file, True, False, app, redis_url, artifacts, as_json)
+    _apply(file, True, False, allow_nulls, app, redis_url, artifacts, as_json)
 
 
 def _apply(
     file: Path,
     dry_run: bool,
     set_traffic: bool,
+    allow_nulls: bool,
     app: str | None,
     redis_url: str | None,
     artifacts: str | None,
@@ -95,6 +114,8 @@ def _apply(
             changes, costs = await _changes(target, loaded)
             if not as_json:
                 _print_changes(changes, costs)
+            if not allow_nulls:
+                await _refuse_breaks(target, loaded)
             versions = await _versions(target, loaded, set_traffic)
             models = loaded.scope()
             await in_thread(check_models, models, loaded.root, versions)
@@ -117,11 +138,29 @@ async def _changes(target: Target, loaded: ApplicationFile) -> tuple[list[Change
     Raises: Refused where stored rows couldn't survive them.
     """
     newest = await target.registry.newest_plan()
+    live_plan, live = await target.registry.live_plan(), await target.registry.live()
     problems = evolution_problems(newest.ids, loaded.application) if newest else []
     if problems:
-        raise Refused("\n".join(f"{problem.path}: {problem.message}" for problem in problems))
-    live_plan, live = await target.registry.live_plan(), await target.registry.live()
+        users = live_plan.application if live_plan is not None else loaded.application
+        raise Refused("\n".join(_with_pipelines(problem, users) for problem in problems))
     return diff(live_plan, loaded.application), change_costs(live_plan, live, loaded.application)
+
+
+def _with_pipelines(problem: Problem, live: Application) -> str:
+    """Return a problem, with the live pipelines that use the feature that it is about."""
+    said = f"{problem.path}: {problem.message}"
+    part, _, rest = problem.path.partition(".")
+    view, _, feature = rest.removesuffix(".dtype").partition(".features.")
+    users = pipelines_of(live, f"{view}.{feature}") if part == "views" and feature else []
+    return f"{said}; pipelines: {', '.join(users)}" if users else said
+
+
+async def _refuse_breaks(target: Target, loaded: ApplicationFile) -> None:
+    """Raises: Refused where a live pipeline would be left without values."""
+    live_plan, live = await target.registry.live_plan(), await target.registry.live()
+    breaks = breaking_changes(live_plan, live, loaded.application)
+    if breaks:
+        raise Refused("\n".join([*breaks, "or accept that until then: --allow-nulls"]))
 
 
 async def _versions(target: Target, loaded: ApplicationFile, set_traffic: bool) -> dict[str, str]:

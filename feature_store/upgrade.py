@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from feature_store.layout import EVENT_US, NULLS, WRITE_US, RowLayout, Slot
 from feature_store.tails import lists_of, tail_parts
-from registry.dtypes import DType, Scalar
-
-_UNORDERED = (Scalar.BOOL, Scalar.STRING, Scalar.TIMESTAMP)
+from registry.dtypes import widens
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +112,3 @@ def _widened(was: Slot, now: Slot, parts: list[bytes]) -> list[bytes]:
     data = lists.values.astype(new.numpy).tobytes()
     bounds = (lists.offsets * new.numpy.itemsize).tolist()
     return [data[start:stop] for start, stop in pairwise(bounds)]
-
-
-def widens(old: DType, new: DType) -> bool:
-    """Return whether every value of `old` is one of `new`."""
-    if old == new:
-        return True
-    if (old.is_list, old.length) != (new.is_list, new.length):
-        return False
-    if old.scalar in _UNORDERED or new.scalar in _UNORDERED:
-        return old.scalar is new.scalar
-    return bool(np.can_cast(old.scalar.numpy, new.scalar.numpy, "safe"))

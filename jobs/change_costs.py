@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from feature_store.upgrade import widens
 from jobs.precomputed_state import precomputed_remarks
-from registry.definitions import Application, View
-from registry.dtypes import DType
+from registry.definitions import Application, Index, View
+from registry.dtypes import DType, widens
 from registry.evolution import next_ring
 from registry.plan import Plan
 from registry.release import Release
@@ -92,8 +91,13 @@ def _of_index(name: str, before: Application, new: Application) -> Iterator[str]
     was, now = before.indexes.get(name), new.indexes[name]
     if was is None:
         yield f"index {name} has no version until `forebay index build {name}`"
-    elif (was.entity, was.metric) != (now.entity, now.metric):
+    elif _searched(before, was) != _searched(new, now):
         yield f"index {name} can't be searched until `forebay index build {name}`"
+
+
+def _searched(application: Application, index: Index) -> tuple[object, ...]:
+    """Return what a version of an index must agree with to be searched."""
+    return index.entity, index.metric, application.dtype(index.vector)
 
 
 def _used(sentence: str, pipelines: list[str]) -> str:

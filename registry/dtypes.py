@@ -129,3 +129,19 @@ class DType:
         if match[3] and not 1 <= length <= MAX_LIST_LENGTH:
             raise ValueError(f"a fixed list has 1 to {MAX_LIST_LENGTH} elements, not {length}")
         return cls(Scalar(match[1]), is_list=True, length=length)
+
+
+_WIDER: dict[Scalar, frozenset[Scalar]] = {
+    Scalar.INT32: frozenset({Scalar.INT64, Scalar.FLOAT64}),
+    Scalar.FLOAT16: frozenset({Scalar.FLOAT32, Scalar.FLOAT64}),
+    Scalar.FLOAT32: frozenset({Scalar.FLOAT64}),
+}
+
+
+def widens(old: DType, new: DType) -> bool:
+    """Return whether every value of `old` is one of `new`, exactly: the same type, or a wider number, in
+    lists of the same length. An int64 is no float64: above 2**53 it would be rounded."""
+    if old == new:
+        return True
+    same_form = (old.is_list, old.length) == (new.is_list, new.length)
+    return same_form and new.scalar in _WIDER.get(old.scalar, frozenset())

@@ -6,18 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from registry.definitions import Application, View
+from registry.dtypes import DType, widens
 from registry.plan import PlanIds, SchemaVersion
 from registry.problems import FilePath, Problem, dotted
 from registry.rings import Ring, is_ring_layout, ring_of
 
 MAX_SCHEMA_ID = 65_535
 """The largest that a row's header holds."""
-
-_WIDER = {
-    "int32": {"int64"},
-    "float16": {"float32", "float64"},
-    "float32": {"float64"},
-}
 
 
 def evolution_problems(history: PlanIds, application: Application) -> list[Problem]:
@@ -57,7 +52,7 @@ def _dtype_problems(
             for old, known in version.features
             if old == feature and not is_ring_layout(version.features)
         }
-        lost = sorted(known for known in earlier if not widens(known, dtype))
+        lost = sorted(known for known in earlier if not widens(DType.parse(known), DType.parse(dtype)))
         if lost:
             yield (
                 ("views", name, "features", feature, "dtype"),
@@ -71,15 +66,10 @@ def _was(old: str, new: str) -> str:
 
 _KEY_IS_FIXED = "fields, types and order of a key are fixed; give the entity a new name"
 _ENTITY_IS_FIXED = "a view's entity is fixed; give the view a new name"
-_ROWS_STAY = "rows of an upsert view stay, and their values don't fit; give the feature a new name"
-
-
-def widens(old: str, new: str) -> bool:
-    """Return whether every value of type `old` is one of `new`: the same type, or a wider number."""
-    if old == new:
-        return True
-    scalar, bracket, rest = old.partition("[")
-    return new in {wider + bracket + rest for wider in _WIDER.get(scalar, ())}
+_ROWS_STAY = (
+    "rows of an upsert view stay, and their values don't fit; in two steps: add a feature of a new name and "
+    "write it, and then let pipelines use it and drop this one"
+)
 
 
 def next_ids(

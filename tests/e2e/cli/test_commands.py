@@ -138,9 +138,9 @@ def test_cost_of_a_change_is_told(run: Forebay, file: Path) -> None:
     costs = json.loads(run("apply", str(file), "--json").stdout)["costs"]
     assert any(text.startswith(cost) for text in costs)
     run("refresh", "run")
-    file.write_text(YAML.replace("price: float32", "price: int32"))
+    file.write_text(YAML.replace("country: string", "country: string\n      joined: timestamp"))
     ended = run("apply", str(file))
-    assert "! view item_profile: price read null" in ended.stdout
+    assert "! view user_profile: joined read null" in ended.stdout
     assert json.loads(run("apply", str(file), "--json").stdout)["costs"] == []
 
 
@@ -154,7 +154,7 @@ def test_wrong_sql_is_bad_usage_whatever_is_wrong_with_it(run: Forebay, file: Pa
 
 def test_change_that_rows_cannot_survive_is_refused(run: Forebay, file: Path) -> None:
     run("apply", str(file))
-    file.write_text(YAML.replace("user_id: int64", "user_id: string"))
+    file.write_text(YAML.replace("user_id: int64", "user_id: int32"))
     ended = run("apply", str(file))
     assert ended.returncode == 3
     assert "entities.user.key" in ended.stderr

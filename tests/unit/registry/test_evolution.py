@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from registry.definitions import Application
-from registry.evolution import evolution_problems, next_ids, widens
+from registry.dtypes import DType, widens
+from registry.evolution import evolution_problems, next_ids
 from registry.plan import NO_IDS, PlanIds
 
 
@@ -50,7 +51,7 @@ def ids(*applications: Application) -> PlanIds:
     ],
 )
 def test_dtype_widens_only_when_every_value_fits(old: str, new: str, fits: bool) -> None:
-    assert widens(old, new) is fits
+    assert widens(DType.parse(old), DType.parse(new)) is fits
 
 
 def test_change_of_dtype_is_refused_when_rows_are_written_in_place() -> None:
