@@ -9,6 +9,7 @@ import forebay
 import grpc
 import numpy as np
 import pytest
+import redis
 from forebay import Outcome, Status
 from forebay.errors import NotUsable
 from forebay.v1 import features_pb2, features_pb2_grpc
@@ -133,6 +134,22 @@ def test_a_deleted_entity_has_no_events_when_older_ones_come_late(
     events = [Rated("50", event_us, 4.0), Rated("50", later_us, 1.0), Rated("50", event_us, 4.0)]
     assert worker.apply(events, first=201) == [DELETED, APPLIED, DELETED]
     assert read(client, 50)[1] == [(1.0, Status.PRESENT)]
+
+
+def test_releases_are_followed_when_watermarks_cannot_be_read(
+    client: forebay.Client, worker: StreamWorker, gateway: ServedApplication
+) -> None:
+    worker.advance(now_us())
+    wait_until(lambda: read(client, 60)[0][0][1] == Status.PRESENT)
+    file = gateway.directory / "app" / "trends.yaml"
+    file.write_text(file.read_text().replace("default: 3.5", "default: 2.5"))
+    with redis.Redis.from_url(gateway.redis_url) as store:
+        store.hset("forebay:{trends}:watermarks", "what", "ever")
+        applied = forebay_command(gateway.directory, gateway.redis_url, "apply", str(file))
+        assert applied.returncode == 0, applied.stderr
+        wait_until(lambda: read(client, 60)[1] == [(2.5, Status.DEFAULTED)])
+        assert read(client, 60)[0] == [(0.0, Status.PRESENT)]
+        store.hdel("forebay:{trends}:watermarks", "what")
 
 
 def test_writes_are_refused_when_the_view_is_over_a_stream(client: forebay.Client) -> None:
