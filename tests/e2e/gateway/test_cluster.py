@@ -23,6 +23,7 @@ from tests.support.store_server import program_of
 from tests.support.tiny_application import USERS, write_tiny_application
 
 ITEMS = list(range(100, 160))
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -154,6 +154,8 @@ async def test_connecting_is_refused_when_the_credentials_are_wrong(
     with pytest.raises(NotUsable, match="password") as caught:
         await RedisConnection.connect(f"unix://{credentials}{guarded_url}", SETTINGS, CLOCK)
     assert "wrong" not in str(caught.value)
+    user = credentials.partition(":")[0]
+    assert not user or f"'{user}'" in str(caught.value)
 
 
 async def test_call_is_refused_when_the_user_may_not_do_it(guarded_url: str) -> None:
