@@ -17,8 +17,10 @@ from feature_store.row_header import MAX_TIME_US, pack_header
 from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
+from runtime.redis_connection.slots import slot_of
 from runtime.settings import RedisSettings
 from tests.support.examples import examples
+from tests.support.store_cluster import SLOTS, StoreCluster
 
 KEYS = [b"a", b"b", b"f{1:c}2:3", b"\x00\r\n\xff"]
 EDGES = [0, 1, -1, 255, 256, 2**31, 2**32, -(2**32), MAX_TIME_US, MAX_TIME_US + 1, -MAX_TIME_US, 2**63 - 1]
@@ -43,7 +45,7 @@ class StoresAgree(RuleBasedStateMachine):
         super().__init__()
         chunks = FeatureStoreSettings(read_chunk_rows=3, write_chunk_rows=2, load_chunk_rows=3)
         self.connection = self.run(RedisConnection.connect(self.url, RedisSettings(), SystemClock()))
-        self.run(self.connection.execute("FLUSHALL"))
+        self.run(self.connection.execute_everywhere("FLUSHALL"))
         self.redis, self.memory = RedisStore(self.connection, chunks), MemoryStore()
 
     def run(self, call: Awaitable[Any]) -> Any:
@@ -80,7 +82,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule()
     def forget_scripts(self) -> None:
-        self.run(self.connection.execute("SCRIPT", "FLUSH"))
+        self.run(self.connection.execute_everywhere("SCRIPT", "FLUSH"))
 
     @invariant()
     def all_rows_agree(self) -> None:
@@ -97,9 +99,20 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 def test_stores_agree_when_called_alike(redis_url: str, runner: asyncio.Runner) -> None:
-    machine = type("Machine", (StoresAgree,), {"url": redis_url, "runner": runner})
+    check_agreement(redis_url, runner, examples(40))
+
+
+def test_stores_agree_when_the_keys_are_on_several_nodes(
+    shared_cluster: StoreCluster, runner: asyncio.Runner
+) -> None:
+    assert len({slot_of(key) // (SLOTS // 3) for key in KEYS}) > 1
+    check_agreement(shared_cluster.url, runner, examples(10))
+
+
+def check_agreement(url: str, runner: asyncio.Runner, max_examples: int) -> None:
+    machine = type("Machine", (StoresAgree,), {"url": url, "runner": runner})
     few = settings(
-        max_examples=examples(40),
+        max_examples=max_examples,
         stateful_step_count=20,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
