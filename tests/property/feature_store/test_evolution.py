@@ -11,9 +11,10 @@ from feature_store.codec import ViewReader
 from feature_store.schema import Feature, RowSchema
 from feature_store.types import Status
 from registry.dtypes import DType, Scalar, widens
+from tests.support.examples import examples
 from tests.support.feature_rows import NOW_US, encode, plain, tables, view
 
-QUICK = settings(deadline=None, max_examples=40)
+QUICK = settings(deadline=None, max_examples=examples(40))
 NAMES = "abcd"
 DTYPES = tuple(
     DType.parse(scalar.value + form)
