@@ -17,6 +17,7 @@ from jobs.index_build import IndexBuilder
 from jobs.refresh import Refresh, RefreshOutcome
 from jobs.refresh_options import RefreshOptions
 from jobs.rollback import Rollback
+from jobs.sources import load_engine
 
 SAME_SPACE = click.option(
     "--same-space",
@@ -86,6 +87,7 @@ def run(
         since=since,
         who=who(),
     )
+    load_engine()
     with ProgressDisplay() as display:
 
         async def refreshed() -> RefreshOutcome:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jobs.arrow_numpy import numbers
 from registry.columns import ColumnData, VariableLists
 from registry.dtypes import DType, Scalar
 
@@ -20,6 +21,15 @@ _ARROW: dict[Scalar, Any] = {
     Scalar.INT64: pa.int64(),
     Scalar.STRING: pa.string(),
 }
+
+_STORED: dict[Scalar, Any] = {
+    Scalar.INT32: pa.int32(),
+    Scalar.INT64: pa.int64(),
+    Scalar.FLOAT16: pa.float16(),
+    Scalar.FLOAT32: pa.float32(),
+    Scalar.FLOAT64: pa.float64(),
+}
+"""The types whose arrays are column data as they are, where nothing is null."""
 
 
 class ColumnError(ValueError):
@@ -46,6 +56,8 @@ def column_data(array: Any, dtype: DType) -> ColumnData:
     Raises: ColumnError. Cost: a few vectorised passes; strings become Python objects in one native pass.
     """
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if not dtype.is_list and array.type == _STORED.get(dtype.scalar) and not array.null_count:
+        return ColumnData(numbers(array), None)
     reason = refusal(array.type, dtype)
     if reason:
         raise ColumnError(reason)
@@ -65,7 +77,7 @@ def _scalars(array: Any, scalar: Scalar) -> ColumnData:
 
 def _fixed_lists(array: Any, dtype: DType) -> ColumnData:
     nulls = _null_mask(array)
-    lengths = pc.fill_null(pc.list_value_length(array), dtype.length).to_numpy(zero_copy_only=False)
+    lengths = numbers(pc.fill_null(pc.list_value_length(array), dtype.length))
     wrong = np.flatnonzero(lengths != dtype.length)
     if wrong.size:
         raise ColumnError(f"a list has {lengths[wrong[0]]} elements, not {dtype.length}")
@@ -79,7 +91,7 @@ def _fixed_lists(array: Any, dtype: DType) -> ColumnData:
 
 
 def _variable_lists(array: Any, dtype: DType) -> ColumnData:
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    lengths = numbers(pc.fill_null(pc.list_value_length(array), 0))
     offsets = np.zeros(len(array) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return ColumnData(VariableLists(_elements(array, dtype.scalar), offsets), _null_mask(array))
@@ -102,8 +114,7 @@ def _values(array: Any, scalar: Scalar) -> NDArray[Any]:
             cast = cast.fill_null(pa.scalar(filler, type=cast.type))
     except pa.ArrowInvalid as error:
         raise ColumnError(f"a value doesn't fit {scalar.value}") from error
-    values: NDArray[Any] = cast.to_numpy(zero_copy_only=False)
-    return values
+    return numbers(cast)
 
 
 def _cast(array: Any, scalar: Scalar) -> Any:
@@ -136,8 +147,7 @@ def _null_mask(array: Any) -> NDArray[np.bool_] | None:
     """Return (n,) bool, True where null; None when nothing is."""
     if not array.null_count:
         return None
-    mask: NDArray[np.bool_] = array.is_null().to_numpy(zero_copy_only=False)
-    return mask
+    return numbers(array.is_null())
 
 
 def _is_list(arrow_type: Any) -> bool:

@@ -29,6 +29,27 @@ def test_rows_have_the_documented_size_when_all_features_are_float32() -> None:
     assert len(RowEncoder(stored).encode(columns, ONE, NOW_US)[0]) == 220
 
 
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 1_000])
+def test_rows_are_the_same_when_neighbouring_floats_are_written_together(count: int) -> None:
+    texts = ["float32", "float32", "int64", "float64", "float64[2]", "float64", "float16"]
+    dtypes = dict(zip("abcdefg", texts, strict=True))
+    stored, random = schema(1, **dtypes), np.random.default_rng(count)
+    arrays: dict[str, Any] = {
+        name: random.integers(-9, 9, (count, 2) if "[" in text else count).astype(text.partition("[")[0])
+        for name, text in dtypes.items()
+    }
+    arrays["b"][::3], arrays["f"][1::7], arrays["g"][-1:] = np.nan, -np.nan, np.inf
+    times_us = random.integers(0, 2**40, count)
+    together = {name: ColumnData(values) for name, values in arrays.items()}
+    # A mask, even of no row, and another type are looked at feature by feature.
+    apart = {name: ColumnData(values, np.zeros(count, np.bool_)) for name, values in arrays.items()}
+    wider = together | {"a": ColumnData(arrays["a"].astype(np.float64))}
+    encoder = RowEncoder(stored)
+    rows = encoder.encode(apart, times_us, NOW_US)
+    assert encoder.encode(together, times_us, NOW_US) == rows
+    assert encoder.encode(wider, times_us, NOW_US) == rows
+
+
 def test_nan_is_null_and_infinity_a_value_when_a_float_is_written() -> None:
     assert round_trip("float32", ColumnData(np.array([np.nan, np.inf, 1.5]))) == [None, np.inf, 1.5]
 
