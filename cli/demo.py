@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 import click
 import forebay
 import numpy as np
+import pyarrow.parquet as pq
 from forebay.errors import DeadlineExceeded
 from rich.text import Text
 
 from cli.console import stdout
-from cli.gateway_process import GatewayProcess, gateway_process, run_command
+from cli.gateway_process import GatewayProcess, gateway_process, run_command, stream_worker_process
+from cli.stream import stream_inspection
 from cli.target import open_target, store_url
 from cli.trace import recent_requests
 from cli.waterfall import waterfall
@@ -34,7 +36,10 @@ from runtime.settings import Settings, load_settings
 APP = "movies"
 DIRECTORY = Path(".forebay/movies")
 TITLE = "movie_profile.title"
+TREND = ["movie_trend.ratings_7d", "movie_trend.mean_rating_7d"]
+LIVE = Path("data/live.parquet")
 MEASURED_REQUESTS = 500
+_POLL_S = 0.1
 FRESH_ENOUGH_S = 7 * 24 * 3600
 
 
@@ -109,8 +114,12 @@ def _demo(settings: Settings, directory: Path, stages: Stages) -> None:
             ports = ["--bind", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
             server = stack.enter_context(gateway_process(["--app", APP, *ports, *flags]))
             click.echo(f"  process {server.pid} serves gRPC at {server.gateway}")
+        with stages.stage("Keep movie_trend from the stream of ratings, by a worker of its own"):
+            worker = stack.enter_context(stream_worker_process(["--app", APP, *flags]))
+            click.echo(f"  process {worker} reads 4 partitions; the last ratings of before are in already")
+            _rate(server, directory, flags)
         _use(server, directory, stages)
-    click.echo(f"\ndone in {stages.total_s():.0f} s; the server and its store have ended")
+    click.echo(f"\ndone in {stages.total_s():.0f} s; the server, the worker and the store have ended")
     click.echo("next: `make serve`, then the README's snippet from another shell")
 
 
@@ -139,11 +148,12 @@ def _prepare(directory: Path, stages: Stages) -> None:
 
 
 def _fill(directory: Path, flags: Sequence[str], stages: Stages) -> None:
-    """Run the three commands that bring an application from its file to a live index."""
+    """Run the commands that bring an application from its file to a live index and to windows with a past."""
     commands = (
         ["apply", str(directory / "movies.yaml")],
         ["refresh", "run", "--app", APP],
         ["index", "build", "movies", "--app", APP],
+        ["stream", "run", "--once", "--app", APP],
     )
     for command in commands:
         with stages.stage(f"$ forebay {' '.join(command)}"):
@@ -151,23 +161,54 @@ def _fill(directory: Path, flags: Sequence[str], stages: Stages) -> None:
                 click.echo(f"  {line}".rstrip())
 
 
+def _rate(server: GatewayProcess, directory: Path, flags: Sequence[str]) -> None:
+    """Publish ratings as if they were made now, and show what that does to the movies most rated."""
+    movies = _most_rated(directory / LIVE)
+    with forebay.Client(server.gateway) as client:
+        before = client.features(TREND, movie_id=movies)
+        arguments = ["stream", "publish", "ratings", str(directory / LIVE), "--times", "now", "--app", APP]
+        click.echo("  $ forebay stream publish ratings data/live.parquet --times now")
+        click.echo(f"  {run_command([*arguments, *flags]).strip()}: real ones, the newest held out")
+        asyncio.run(_caught_up(load_settings(redis_url=flags[1])))
+        after = client.features([*TREND, TITLE], movie_id=movies)
+    counts, earlier = after.values(TREND[0]), before.values(TREND[0])
+    for place in range(len(movies)):
+        rise = f"{earlier[place]:3.0f} -> {counts[place]:3.0f} ratings in 7 days"
+        click.echo(f"    {rise}, mean {after.values(TREND[1])[place]:.2f}  {after.values(TITLE)[place]}")
+
+
+async def _caught_up(settings: Settings) -> None:
+    """Wait until the worker has applied all that the stream holds."""
+    async with open_target(settings, APP) as target:
+        inspection = stream_inspection(target)
+        while any(one.lag_events for one in await inspection.statuses()):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+
+
+def _most_rated(ratings: Path) -> list[int]:
+    """Return the five movies with the most ratings in a file."""
+    movies, counts = np.unique(pq.read_table(ratings, columns=["movie_id"])["movie_id"], return_counts=True)
+    return [int(movie) for movie in movies[np.lexsort((movies, -counts))[:5]]]
+
+
 def _recommend(client: forebay.Client, profile: TasteProfile) -> None:
     click.echo(f"  {profile.line}")
     answer = _patiently(client, profile.user_id)
     for rank, item in enumerate(answer, 1):
-        click.echo(f"    {rank:2}. {item.features[TITLE]}  {item.scores['score']:.3f}")
+        trend = f"{item.features[TREND[0]]:.0f} ratings in 7 days"
+        click.echo(f"    {rank:2}. {item.features[TITLE]}  {item.scores['score']:.3f}  {trend}")
 
 
 def _patiently(client: forebay.Client, user: int) -> forebay.Answer:
     """Ask until an answer is whole and inside the pipeline's budget: the first of a process are slower."""
     for _ in range(9):
         try:
-            answer = client.predict(PIPELINE, user_id=user, return_features=[TITLE])
+            answer = client.predict(PIPELINE, user_id=user, return_features=[TITLE, TREND[0]])
         except DeadlineExceeded:
             continue
         if not answer.degradations:
             return answer
-    return client.predict(PIPELINE, user_id=user, return_features=[TITLE])
+    return client.predict(PIPELINE, user_id=user, return_features=[TITLE, TREND[0]])
 
 
 def _measure(client: forebay.Client, users: Sequence[int], clock: Clock) -> None:
@@ -196,7 +237,8 @@ async def _is_prepared(settings: Settings) -> bool:
         if plan is None or live is None:
             return False
         oldest_us = target.clock.now_us() - FRESH_ENOUGH_S * 1_000_000
+        swapped = {name for name, view in plan.application.views.items() if view.batch is not None}
         fresh = [name for name, entry in live.views.items() if entry.as_of_us > oldest_us]
         index = live.indexes.get("movies")
         directory = settings.artifacts / APP / "indexes" / "movies" / (index.version if index else "-")
-        return set(plan.application.views) <= set(fresh) and directory.is_dir()
+        return swapped <= set(fresh) and directory.is_dir()

@@ -47,16 +47,40 @@ def gateway_process(arguments: Sequence[str]) -> Iterator[GatewayProcess]:
         try:
             yield _ready(process, log)
         finally:
-            process.terminate()
-            try:
-                code = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                code = process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            code = _ended(process)
         if code:
             raise Unavailable(f"the gateway ended with exit code {code}: {_tail(log)}")
+
+
+@contextmanager
+def stream_worker_process(arguments: Sequence[str]) -> Iterator[int]:
+    """Run `forebay stream run ARGUMENTS` until the end of the block, and give its process; then SIGTERM.
+
+    Raises: Unavailable, with the end of its log, where it doesn't get ready or doesn't end well.
+    """
+    with tempfile.TemporaryFile("w+") as log:
+        command = _command(["stream", "run", *arguments])
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            _ready_line(process, log)
+            yield process.pid
+        finally:
+            code = _ended(process)
+        if code:
+            raise Unavailable(f"the stream worker ended with exit code {code}: {_tail(log)}")
+
+
+def _ended(process: subprocess.Popen[str]) -> int:
+    """End a process, gently at first; return its exit code."""
+    process.terminate()
+    try:
+        code = process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+    return code
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -64,7 +88,14 @@ def _command(arguments: Sequence[str]) -> list[str]:
 
 
 def _ready(process: subprocess.Popen[str], log: IO[str]) -> GatewayProcess:
-    """Wait for the line that says where the gateway serves; a gateway that is too slow is ended."""
+    """Wait until the gateway says where it serves."""
+    addresses = dict(word.split("=", 1) for word in _ready_line(process, log).split())
+    return GatewayProcess(process.pid, addresses["gateway"], addresses["admin"])
+
+
+def _ready_line(process: subprocess.Popen[str], log: IO[str]) -> str:
+    """Wait for the line that says that a process is ready, and return the rest of it; one that is too slow is
+    ended."""
     watchdog = threading.Timer(START_TIMEOUT_S, process.kill)
     watchdog.start()
     try:
@@ -73,9 +104,8 @@ def _ready(process: subprocess.Popen[str], log: IO[str]) -> GatewayProcess:
         watchdog.cancel()
     kind, _, rest = line.strip().partition(" ")
     if kind != "ready":
-        raise Unavailable(f"the gateway didn't get ready: {_tail(log)}")
-    addresses = dict(word.split("=", 1) for word in rest.split())
-    return GatewayProcess(process.pid, addresses["gateway"], addresses["admin"])
+        raise Unavailable(f"it didn't get ready: {_tail(log)}")
+    return rest
 
 
 def _tail(log: IO[str]) -> str:

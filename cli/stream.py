@@ -245,10 +245,10 @@ def status(name: str, app: str | None, redis_url: str | None, artifacts: str | N
 async def _statuses(settings: Settings, name: str) -> list[StreamStatus]:
     async with open_target(settings) as target:
         await require_applied(target)
-        return await inspection(target).statuses(name)
+        return await stream_inspection(target).statuses(name)
 
 
-def inspection(target: Target) -> StreamInspection:
+def stream_inspection(target: Target) -> StreamInspection:
     """Return what looks at the streams of the target's application."""
     return StreamInspection(target.connection, target.registry, target.settings.stream, target.clock)
 

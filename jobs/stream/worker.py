@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _LOOKS_PER_LEASE = 4
 _ONCE_POLL_S = 0.05
+_COUNTED_S = 30.0
+"""How long a new partition of a topic may go unnoticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class StreamWorker:
         self._held: dict[tuple[str, int], _Held] = {}
         self._filling: dict[str, _Filling] = {}
         self._done: dict[tuple[str, int], tuple[object, ...]] = {}
+        self._counted: dict[str, tuple[Stream, int, float]] = {}
         self._targets: dict[tuple[str, int], int] = {}
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = _nobody) -> None:
@@ -181,7 +184,7 @@ class StreamWorker:
         feeds = list(view_feeds(plan, live, name, self._sessions.settings.feature_store.max_lateness_s))
         if not feeds:
             return None
-        partitions = await partition_count(stream, self._sessions.settings.stream)
+        partitions = await self._partition_count(name, stream)
         if stream.history is None:
             return StreamWork(name, stream, partitions, tuple(feeds), ())
         cuts = [await self._backfills.cut_us(feed.feed) for feed in feeds]
@@ -189,6 +192,15 @@ class StreamWorker:
         ready = tuple(ViewFeed(feed.writer, cut) for feed, cut in pairs if cut is not None)
         waiting = tuple(feed for feed, cut in pairs if cut is None)
         return StreamWork(name, stream, partitions, ready, waiting)
+
+    async def _partition_count(self, name: str, stream: Stream) -> int:
+        """Return how many partitions a stream has; a topic may get more."""
+        now_s = self._sessions.clock.monotonic_s()
+        known = self._counted.get(name)
+        if known is None or known[0] != stream or now_s > known[2] + _COUNTED_S:
+            count = await partition_count(stream, self._sessions.settings.stream)
+            known = self._counted[name] = stream, count, now_s
+        return known[1]
 
     async def _tend(self, works: Sequence[StreamWork]) -> None:
         """Take and keep partitions, give up those that others should have, begin and end readers."""

@@ -26,6 +26,8 @@ RECORD = Path("data/prepared.json")
 MOVIES = Path("data/movies.parquet")
 USER_TASTE = Path("data/user_taste.parquet")
 RANKER = Path("models/ranker/1/model.onnx")
+LIVE_RATINGS = 3_000
+"""So many of the held-out ratings, the newest, are there to be published on the stream."""
 GAP_US = 60_000_000
 """The last rating of all is this long before `now`."""
 
@@ -82,6 +84,8 @@ def prepare(
     source = _read_source(now_us, validation)
     write_ratings(directory / "data/ratings.parquet", source.training, source.catalogue, source.shift_us)
     write_ratings(directory / "data/holdout.parquet", source.held_out, source.catalogue, source.shift_us)
+    live = source.held_out.newest(LIVE_RATINGS)
+    write_ratings(directory / "data/live.parquet", live, source.catalogue, source.shift_us)
     inputs = _inputs_digest(source.digest, definition, validation)
     prepared = _previous(directory, inputs)
     if prepared is not None:

@@ -35,6 +35,11 @@ class Ratings:
     def where(self, mask: NDArray[np.bool_]) -> "Ratings":
         return Ratings(self.user[mask], self.movie[mask], self.rating[mask], self.at_s[mask])
 
+    def newest(self, count: int) -> "Ratings":
+        """The newest `count` ratings of all, in the order of the others."""
+        order = np.argsort(self.at_s, kind="stable")
+        return self.where(np.isin(np.arange(len(self)), order[-count:]))
+
     def counts(self, user_count: int) -> NDArray[np.int64]:
         return np.bincount(self.user, minlength=user_count).astype(np.int64)
 

@@ -36,6 +36,10 @@ def prepared(directory: Path) -> Prepared:
 def server(directory: Path, prepared: Prepared) -> Iterator[ServedApplication]:
     with TemporaryStore() as store:
         served_application.prepare(directory, store.url, directory / "movies.yaml", ("movies",))
+        filled = served_application.forebay(
+            directory, store.url, "stream", "run", "--once", "--app", "movies"
+        )
+        assert filled.returncode == 0, filled.stderr
         with served_application.served(directory, store.url, "movies") as gateway:
             yield gateway
 
