@@ -222,7 +222,8 @@ class PartitionReader:
                 self.state.counts += counts
             self._advance(progress, chunk)
             self.state.read += entries.count
-        progress.complete_us = chunk.began_us if entries.at_end else None
+        if entries.at_end:
+            progress.complete_us = max(chunk.began_us, progress.complete_us or chunk.began_us)
 
     def _advance(self, progress: _Progress, chunk: _Chunk) -> None:
         """Take note of what was applied; the store hears of it with the next checkpoint."""
@@ -257,7 +258,10 @@ class PartitionReader:
     async def _note(self, session: Session, progress: _Progress) -> None:
         """Write the checkpoint, then the watermarks; look at how far behind it is, and whether any were
         lost."""
+        asked_us = self._clock.now_us()
         extent = await session.source.extent()
+        if extent.newest <= progress.cursor:
+            progress.complete_us = max(asked_us, progress.complete_us or asked_us)
         if extent.newest < progress.last.position:
             raise Unavailable("the stream has lost its end, or was made anew")
         lost = lost_behind(extent, progress.last)
@@ -290,13 +294,15 @@ class PartitionReader:
         self.state.watermark_us = complete_us
 
     def _complete_us(self, progress: _Progress, now_us: int) -> int | None:
-        """Return the time up to which all events are applied: at the partition's end, just about now, however
-        old the last event is; else what the newest event says. None: not known yet."""
+        """Return the time up to which all events are applied: that at which the partition's end was reached,
+        however old the last event is, or what the newest event says. None: not known yet."""
+        known = []
         if progress.complete_us is not None:
-            return progress.complete_us - round(self._settings.idle_margin_s * 1e6)
-        if progress.newest_us is None:
-            return None
-        return min(progress.newest_us, now_us) - round(self._settings.allowed_lateness_s * 1e6)
+            known.append(progress.complete_us - round(self._settings.idle_margin_s * 1e6))
+        if progress.newest_us is not None:
+            newest_us = min(progress.newest_us, now_us)
+            known.append(newest_us - round(self._settings.allowed_lateness_s * 1e6))
+        return max(known, default=None)
 
     async def _blocked(self, error: Exception) -> None:
         known = isinstance(error, Error)
