@@ -16,6 +16,7 @@ from feature_store.memory_store import MemoryStore
 from feature_store.windows.events import EventOutcome, Source
 from feature_store.windows.freshness import StreamFreshness
 from feature_store.windows.writer import WindowWriter
+from tests.support.examples import examples
 from tests.support.windowed_view import (
     EVERY_AGGREGATE,
     MINUTE_US,
@@ -38,7 +39,7 @@ values = st.floats(-1e6, 1e6).map(lambda value: round(value, 3)) | st.just(math.
 events = st.lists(st.builds(Rated, st.sampled_from(TEXTS), moments, values), max_size=30)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(partitions=st.lists(events, min_size=1, max_size=3), seed=st.integers(0, 2**32))
 async def test_windows_equal_a_recount_when_events_are_replayed_out_of_order(
     partitions: list[list[Rated]], seed: int
