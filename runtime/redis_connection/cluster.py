@@ -83,9 +83,7 @@ class Cluster:
         asking: set[int] = set()
         for attempt in range(_MOST_TRIES):
             await self._exchange(commands, where, asking, replies, deadline)
-            where, asking = await self._redirected(
-                list(where), keys, replies, last=attempt + 1 == _MOST_TRIES
-            )
+            where, asking = await self._redirected(where, keys, replies, last=attempt + 1 == _MOST_TRIES)
             if not where:
                 break
         failures = [reply for reply in replies if isinstance(reply, Error)]
@@ -193,13 +191,19 @@ class Cluster:
                 replies[place] = next(left)
 
     async def _redirected(
-        self, places: Sequence[int], keys: Sequence[bytes | None], replies: list[Any], *, last: bool
+        self,
+        sent: Mapping[int, Node | None],
+        keys: Sequence[bytes | None],
+        replies: list[Any],
+        *,
+        last: bool,
     ) -> tuple[dict[int, Node | None], set[int]]:
-        """Return where to send again what was sent to the wrong node, and which of it is to say ASKING."""
+        """Return where to send again what was `sent` to the wrong node, and which of it is to say ASKING.
+        A node that names no host for another means its own."""
         where: dict[int, Node | None] = {}
         asking: set[int] = set()
         is_moving = False
-        for place in places:
+        for place, asked in sent.items():
             reply = replies[place]
             if type(reply) is not RedisReplyError or reply.code not in ("MOVED", "ASK", "TRYAGAIN"):
                 continue
@@ -212,6 +216,7 @@ class Cluster:
                 continue
             _, slot, to = str(reply).split(" ", 2)
             host, _, port = to.rpartition(":")
+            host = host if host not in ("", "?") or asked is None else asked.name.rpartition(":")[0]
             if reply.code == "MOVED":
                 where[place] = await self._map.moved(int(slot), host, int(port))
             else:

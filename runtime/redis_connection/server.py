@@ -73,6 +73,9 @@ class Server:
                 return await _get_rows(replica.node, keys, chunk, deadline)
             except Unavailable:
                 pass  # the primary has them as well
+        if len(keys) <= chunk:
+            rows: list[Any] = await self._primary.execute((b"MGET", *keys), deadline)
+            return rows
         return await _get_rows(self._primary, keys, chunk, deadline)
 
     async def aclose(self) -> None:
@@ -85,7 +88,10 @@ class Server:
         """Return where a replica is, as the sentinels or the primary say. Raises: Unavailable."""
         if self._sentinels is not None:
             return await self._sentinels.replica()
-        role = await self._primary.execute(("ROLE",))
+        try:
+            role = await self._primary.execute(("ROLE",))
+        except RedisReplyError as error:
+            raise Unavailable(f"Redis at {self._primary.name} doesn't tell its replicas: {error}") from error
         replicas = role[2] if role[0] == b"master" else []
         if not replicas:
             raise Unavailable(f"Redis at {self._primary.name} has no replica")
@@ -94,9 +100,6 @@ class Server:
 
 
 async def _get_rows(node: Node, keys: Sequence[bytes], chunk: int, deadline: Deadline) -> list[Any]:
-    if len(keys) <= chunk:
-        rows: list[Any] = await node.execute((b"MGET", *keys), deadline)
-        return rows
     starts = range(0, len(keys), chunk)
     replies = await node.execute_many([(b"MGET", *keys[start : start + chunk]) for start in starts], deadline)
     for reply in replies:
