@@ -15,7 +15,7 @@ from cli.console import print_json, stderr, stdout
 from cli.failures import located
 from cli.options import json_option, target_options, target_settings
 from cli.target import Target, open_target, who
-from jobs.breaking import breaking_changes, pipelines_of
+from jobs.breaking import breaking_changes, loaded_views, pipelines_of
 from jobs.change_costs import change_costs
 from jobs.fallback_candidates import readable_fallback_candidates
 from jobs.in_thread import in_thread
@@ -158,7 +158,8 @@ def _with_pipelines(problem: Problem, live: Application) -> str:
 async def _refuse_breaks(target: Target, loaded: ApplicationFile) -> None:
     """Raises: Refused where a live pipeline would be left without values."""
     live_plan, live = await target.registry.live_plan(), await target.registry.live()
-    breaks = breaking_changes(live_plan, live, loaded.application)
+    rows = await loaded_views(target.registry, live)
+    breaks = breaking_changes(live_plan, live, loaded.application, rows)
     if breaks:
         raise Refused("\n".join([*breaks, "or accept that until then: --allow-nulls"]))
 

@@ -196,6 +196,11 @@ def _change_everything(evolving: Evolving, client: forebay.Client) -> None:
     assert values("swapped.weight") == [1.5, 1.5]
     evolving.change(client, SWAPPED="note: string, weight: {dtype: float32, default: 2.5}, size: int64")
     assert values("swapped.weight") == [2.5, 2.5]
+    evolving.change(client, SWAPPED="note: string, weight: float32, size: int64")
+    evolving.write(COLUMNS="swapped.size, swapped.weight")
+    refused = evolving.run("apply", str(evolving.file))
+    assert refused.returncode == 3, "it is applied, but no row has it yet"
+    assert "echo is live and would read swapped.weight as null" in refused.stderr
     assert evolving.run("refresh", "run", "swapped").returncode == 0
     evolving.follow(client)
     assert values("swapped.weight") == [0.5, 1.0]

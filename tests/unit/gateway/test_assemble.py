@@ -107,8 +107,35 @@ async def test_a_stored_integer_that_the_model_cannot_hold_fails_the_members_tha
     assert "range of int32" in error.message
 
 
-def wide_view() -> ViewReader:
-    schema = RowSchema(1, (SchemaFeature("number", DType.parse("int64")),))
+@pytest.mark.parametrize(
+    ("stored", "target", "rows", "failed"),
+    [
+        ("float64", "f4", [1e38, 1e39, -1e300, np.inf], [1, 2]),
+        ("float64", "f2", [65_504.0, 65_520.0, -1e300, np.nan], [1, 2]),
+        ("float32", "f2", [65_504.0, 65_520.0, 1e-30, -np.inf], [1]),
+        ("int64", "f2", [65_504, 2**40, -(2**63), 0], [1, 2]),
+        ("int32", "f2", [2_049, 65_504, 65_520, -(2**31)], [2, 3]),
+    ],
+)
+async def test_a_stored_number_is_never_made_infinite_for_the_model(
+    application: CompiledApplication, stored: str, target: str, rows: list[float], failed: list[int]
+) -> None:
+    view = wide_view(stored)
+    values = ColumnData(np.array(rows, view.features["number"].dtype.scalar.numpy), None)
+    encoded = RowEncoder(view.view.schema).encode({"number": values}, np.zeros(4, np.int64), 1)
+    part = ViewPart("wide", False, view.gather_spec(["number"], [0]), ("number",))
+    batch = batch_of(application, TensorPlan("x", np.dtype(target), 1, (part,), (), ()), [0, 0, 0, 0])
+    batch.blocks["wide"] = view.decode(encoded, now_us=1)
+    await assemble(batch, NEVER)
+    assert [index for index, member in enumerate(batch.members) if member.error is not None] == failed
+    assert all(isinstance(batch.members[index].error, NotUsable) for index in failed)
+    whole = [index for index in range(4) if index not in failed]
+    given = np.array(rows)[whole].astype(target)
+    np.testing.assert_array_equal(batch.tensors["x"][whole, 0], given)
+
+
+def wide_view(dtype: str = "int64") -> ViewReader:
+    schema = RowSchema(1, (SchemaFeature("number", DType.parse(dtype)),))
     key = (KeyField("user_id", DType.parse("int64")),)
     return ViewReader(FeatureView("wide", 1, "user", 1, key, schema), generation=1, as_of_us=1)
 

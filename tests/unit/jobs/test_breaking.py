@@ -40,7 +40,7 @@ def application(text: str = TEXT) -> Application:
 
 def breaks(old: str, new: str, release: Release | None = LIVE) -> list[str]:
     before = Plan(1, "shop", application(), "/", NO_IDS)
-    return breaking_changes(before, release, application(TEXT.replace(old, new)))
+    return breaking_changes(before, release, application(TEXT.replace(old, new)), {})
 
 
 def test_columns_are_all_that_an_answer_is_made_of() -> None:
@@ -71,7 +71,7 @@ def test_change_is_no_break_when_every_value_stays(old: str, new: str) -> None:
     if "profile.height" in new:
         text = TEXT.replace("age: int32", "age: int32, height: {dtype: float32, default: 1.8}")
         plan = Plan(1, "shop", application(), "/", NO_IDS)
-        assert breaking_changes(plan, LIVE, application(text.replace(old, new))) == []
+        assert breaking_changes(plan, LIVE, application(text.replace(old, new)), {}) == []
     else:
         assert breaks(old, new) == []
 
@@ -79,11 +79,11 @@ def test_change_is_no_break_when_every_value_stays(old: str, new: str) -> None:
 def test_new_feature_is_refused_to_a_live_pipeline_until_it_is_filled() -> None:
     text = TEXT.replace("age: int32", "age: int32, height: float32")
     text = text.replace("[profile.age", "[profile.height, profile.age")
-    [said] = breaking_changes(Plan(1, "shop", application(), "/", NO_IDS), LIVE, application(text))
+    [said] = breaking_changes(Plan(1, "shop", application(), "/", NO_IDS), LIVE, application(text), {})
     assert said == (
         "pipeline ranked is live and would read profile.height as null until `forebay refresh run profile`: "
-        "it is new. In two steps: apply the file without its use in ranked, `forebay refresh run profile`, "
-        "and then apply the use; or give profile.height a default"
+        "no row has it yet. In two steps: apply the file without its use in ranked, `forebay refresh run "
+        "profile`, and then apply the use; or give profile.height a default"
     )
 
 
@@ -109,3 +109,16 @@ def test_change_of_type_is_refused_when_a_live_pipeline_uses_it(old: str, new: s
 def test_nothing_is_live_before_the_first_refresh() -> None:
     assert breaks("age: int32", "age: float32", None) == []
     assert breaks("age: int32", "age: float32", Release(1, "shop", 1).with_view("item", 1)) == []
+
+
+def test_new_feature_is_refused_while_the_live_rows_are_of_before_it() -> None:
+    with_it = TEXT.replace("age: int32", "age: int32, height: float32")
+    using_it = with_it.replace("[profile.age", "[profile.height, profile.age")
+    applied = Plan(2, "shop", application(with_it), "/", NO_IDS)
+    before = {"profile": application().views["profile"]}
+    [said] = breaking_changes(applied, LIVE, application(using_it), before)
+    assert "would read profile.height as null" in said
+    refreshed = {"profile": application(with_it).views["profile"]}
+    assert breaking_changes(applied, LIVE, application(using_it), refreshed) == []
+    in_use = Plan(3, "shop", application(using_it), "/", NO_IDS)
+    assert breaking_changes(in_use, LIVE, application(using_it), before) == [], "it was allowed before"
