@@ -22,8 +22,8 @@ _ADDED = ("count", "sum")
 class Tiles:
     """The tiles of k rows, each of which has some, and those of them that a window covers.
 
-    Shapes: values (m, width), row after row; starts (k,), where each row's begin; counts (k,), how many they
-    are; covered (m,), or None for all.
+    Shapes: values (width, m), row after row, a part's values side by side; starts (k,), where each row's
+    begin; counts (k,), how many they are; covered (m,), or None for all.
     """
 
     def __init__(self, values: Floats, starts: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
@@ -37,11 +37,11 @@ class Tiles:
         self.covered = None if covered.all() else covered
 
     def totals(self, columns: NDArray[np.intp]) -> Floats:
-        """Return the sums of columns over each row's covered tiles, (k, columns)."""
-        values = self.values.take(columns, axis=1)
+        """Return the sums of columns over each row's covered tiles, (columns, k)."""
+        values = self.values[columns]
         if self.covered is not None:
-            values[~self.covered] = 0.0
-        return np.add.reduceat(values, self.starts)
+            values = np.where(self.covered, values, 0.0)
+        return np.add.reduceat(values, self.starts, axis=1)
 
     def least(self, column: int) -> Floats:
         """Return the least of a column, (k,); infinite where nothing is covered."""
@@ -57,7 +57,7 @@ class Tiles:
         latest_us = np.maximum.reduceat(times_us, self.starts)
         held = np.isfinite(times_us) & (times_us == latest_us[owners])
         found = np.full(len(self.starts), np.nan)
-        found[owners[held]] = self.values[held, column]
+        found[owners[held]] = self.values[column][held]
         return found
 
     def spread(self, counts: Floats, totals: Floats, columns: Mapping[str, int]) -> Floats:
@@ -67,15 +67,15 @@ class Tiles:
         Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American
         Statistician 37 (1983), formula 2.1: exact in what the parts are, whatever their means.
         """
-        its_count, its_total = self.values[:, columns["count"]], self.values[:, columns["sum"]]
+        its_count, its_total = self.values[columns["count"]], self.values[columns["sum"]]
         apart = its_total / its_count - (totals / counts)[self._owners()]
-        between = np.where(its_count > 0, self.values[:, columns["m2"]] + its_count * apart * apart, 0.0)
+        between = np.where(its_count > 0, self.values[columns["m2"]] + its_count * apart * apart, 0.0)
         if self.covered is not None:
             between[~self.covered] = 0.0
         return np.add.reduceat(between, self.starts)
 
     def _column(self, column: int, without: float) -> Floats:
-        values = self.values[:, column]
+        values = self.values[column]
         return values if self.covered is None else np.where(self.covered, values, without)
 
     def _owners(self) -> NDArray[np.intp]:
@@ -94,15 +94,16 @@ class WindowMerge:
 
     def of(self, tiles: Tiles, sums: Floats) -> Floats:
         """Return the aggregate of each row, (k,); NaN where there is none. `sums` are the span's totals."""
-        at, added = self.columns, self.added
+        at = self.columns
+        added: dict[str, Floats] = {part: sums[place] for part, place in self.added.items()}
         match self.aggregate:
             case "count" | "sum":
-                return sums[:, added[self.aggregate]]
+                return added[self.aggregate]
             case "mean":
-                return sums[:, added["sum"]] / sums[:, added["count"]]
+                return added["sum"] / added["count"]
             case "stddev":
-                counts = sums[:, added["count"]]
-                spread = tiles.spread(counts, sums[:, added["sum"]], at)
+                counts = added["count"]
+                spread = tiles.spread(counts, added["sum"], at)
                 return np.sqrt(np.where(counts > 1, spread / (counts - 1), np.nan))
             case "min":
                 return _finite(tiles.least(at["min"]))
@@ -165,7 +166,8 @@ def merged(
     if not isinstance(now_us, int):
         now_us = np.repeat(now_us, counts)
     found: dict[str, Floats] = {}
-    tiles, numbers = Tiles(values, np.cumsum(counts) - counts, counts), values[:, 0]
+    tiles = Tiles(np.ascontiguousarray(values.T), np.cumsum(counts) - counts, counts)
+    numbers = tiles.values[0]
     with np.errstate(all="ignore"):  # Without events a mean is 0 / 0; and stored bytes may be anything.
         for span in spans:
             tiles.cover(covered_tiles(numbers, now_us, span.over_us, span.tile_us, form.ring.tile_us))
