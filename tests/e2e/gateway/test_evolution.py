@@ -92,7 +92,7 @@ class Evolving:
 
     def follow(self, client: forebay.Client) -> None:
         """Return once the live release is served."""
-        wanted, until = self.release(), time.monotonic() + 10
+        wanted, until = self.release(), time.monotonic() + 30
         while client.predict("echo", id=1).provenance.release < wanted:
             assert time.monotonic() < until, "the release isn't taken up"
             time.sleep(0.02)
@@ -230,7 +230,7 @@ def read_all_along(client: forebay.Client) -> Iterator[None]:
         assert reader.is_alive(), "reading failed"
     finally:
         done.set()
-        reader.join(10)
+        reader.join(30)
     assert wrong == []
 
 

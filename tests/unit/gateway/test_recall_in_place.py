@@ -67,7 +67,7 @@ class Place:
     async def write_clicks(self, user_id: int, clicks: float, time_us: int | None = None) -> list[int]:
         values = np.array([clicks], np.float32)
         times = None if time_us is None else (np.array([time_us]), Scalar.TIMESTAMP)
-        outcomes = await self.writes.write(
+        written = await self.writes.write(
             self.application.release.reader("now"),
             {"user_id": np.array([user_id])},
             {"clicks": (values, Scalar.FLOAT32)},
@@ -75,7 +75,7 @@ class Place:
             times,
             NEVER,
         )
-        return outcomes.tolist()
+        return written.outcomes.tolist()
 
     async def ask(self, pipeline: str, user_id: int = 1, timeout_s: float = 1.0) -> Given:
         return given(await self.application.ask(pipeline, user_id, timeout_s=timeout_s))
