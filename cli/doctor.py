@@ -16,6 +16,8 @@ from cli.checks import Check, State, machine_checks
 from cli.console import instant, print_json, stdout
 from cli.options import json_option, target_options, target_settings
 from cli.precompute import states_of
+from cli.stream import stream_inspection
+from cli.stream_checks import stream_check
 from cli.target import Target, applications, open_target
 from jobs.precomputed_state import PrecomputedState
 from model_server.repository import ModelRepository
@@ -87,6 +89,9 @@ async def _application_checks(target: Target) -> AsyncIterator[Check]:
         yield check
     for state in await states_of(target):
         yield _precomputed(state)
+    if plan.application.streams:
+        for status in await stream_inspection(target).statuses():
+            yield stream_check(status)
 
 
 def _views(plan: Plan, live: Release) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from registry.constants import mismatch
@@ -15,6 +16,7 @@ from registry.scope import RESERVED_VIEWS, Scope
 KEY_SCALARS = (Scalar.INT32, Scalar.INT64, Scalar.STRING)
 MAX_FIXED_BYTES = 1 << 19
 """Of a row's fixed part: half of the widest row, and the other half for strings and variable lists."""
+_STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 RESERVED_FEATURES = ("event_time",)
 """Column names that mean something else in a batch's rows."""
 
@@ -73,6 +75,12 @@ def _check_stream(scope: Scope, path: FilePath, stream: Stream) -> None:
         scope.report((*path, "event_time"), f"{stream.event_time!r} must be a timestamp, not {event_time}")
     if stream.history is not None:
         scope.knows("sources", stream.history, (*path, "history"))
+    for field, dtype in stream.fields.items():
+        if dtype.is_list:
+            scope.report((*path, "fields", field), f"an event's fields are single values, not {dtype}")
+    if stream.redis is not None and not _STREAM_NAME.fullmatch(stream.redis.stream):
+        what = "is part of keys in Redis: letters, digits, - _ and ."
+        scope.report((*path, "redis", "stream"), f"{stream.redis.stream!r} {what}")
 
 
 def _check_view(scope: Scope, name: str, view: View) -> None:

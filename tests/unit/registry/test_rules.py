@@ -723,6 +723,8 @@ STREAM_RULES = {
         "views.movie_trend.features.year",
     ),
     "window of two aggregates": ("{count: rating,", "{count: rating, sum: rating,", "ratings_7d"),
+    "name that is no part of a key": ("{stream: ratings, p", "{stream: 'a}b', p", "ratings.redis.stream"),
+    "list in an event": ("rating: float32, rated", "rating: 'float32[2]', rated", "ratings.fields.rating"),
     "kafka and redis": (
         "    history: ratings",
         "    kafka: {servers: a, topic: b}\n    history: ratings",
