@@ -175,8 +175,7 @@ def _lay_ends(records: NDArray[np.void], tails: list[TailColumn]) -> NDArray[np.
 
 
 def _rows(records: NDArray[np.void], tails: list[TailColumn]) -> list[bytes]:
-    data, size = records.tobytes(), records.itemsize
-    fixed = [data[start : start + size] for start in range(0, len(data), size)]
+    fixed: list[bytes] = records.view(np.dtype((np.void, records.itemsize))).tolist()
     if not tails:
         return fixed
     parts = zip(fixed, *(tail.parts for tail in tails), strict=True)
