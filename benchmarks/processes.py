@@ -9,7 +9,6 @@ import os
 import selectors
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 FOREBAY = (sys.executable, "-c", "from cli.main import main; main()")
 _READY_S = 120.0
-_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 _COMMAND_S = 3_600.0  # the index over a million vectors
 
 
@@ -57,20 +55,8 @@ def run_peak_mb(command: Sequence[str], cwd: Path) -> float:
 
     Raises: CommandFailed.
     """
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said, text=True
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise CommandFailed(f"{_name(command)} exits {process.returncode}: {_last_lines(said.read())}")
-    return usage.ru_maxrss * _RSS_UNIT_BYTES / 1e6
+    said = run([sys.executable, "-m", "benchmarks.peak_memory", *command], cwd)
+    return int(said) / 1e6
 
 
 def run_json(command: Sequence[str], cwd: Path) -> Any:
