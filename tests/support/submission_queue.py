@@ -78,7 +78,7 @@ class QueueUnderTest:
         """Submit requests; return their predictions' ids."""
         return [await self.queue.submit(request, release=1) for request in requests]
 
-    async def ended(self, prediction_ids: list[str], timeout_s: float = 30) -> dict[str, Outcome | None]:
+    async def ended(self, prediction_ids: list[str], timeout_s: float = 20) -> dict[str, Outcome | None]:
         """Return how each prediction ended, once all have."""
         async with asyncio.timeout(timeout_s):
             return {name: outcome async for name, outcome in self.waiting.each(prediction_ids)}

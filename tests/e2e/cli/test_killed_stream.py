@@ -88,7 +88,7 @@ async def test_worker_ends_at_a_chunk_border_when_it_is_asked_to(trend: Trend, s
     await trend.publish(events)
     process = StreamProcess(trend.directory, store.url, chunk=50)
     process.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await trend.checkpoint(0):  # noqa: ASYNC110  another process says so
             await asyncio.sleep(0.01)
     assert await asyncio.to_thread(process.end) == 0

@@ -56,7 +56,7 @@ def client(gateway: ServedApplication) -> Iterator[forebay.Client]:
 
 
 def comes_to(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(1500):
         if condition():
             return
         time.sleep(0.02)

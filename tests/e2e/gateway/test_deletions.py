@@ -56,7 +56,7 @@ def release_of(client: forebay.Client) -> int:
 
 
 def wait_for_release(client: forebay.Client, after: int) -> None:
-    give_up_s = time.monotonic() + 10
+    give_up_s = time.monotonic() + 30
     while release_of(client) <= after:
         assert time.monotonic() < give_up_s
         time.sleep(0.05)

@@ -46,7 +46,7 @@ async def shaky(proxy: FaultProxy, connection: RedisConnection) -> AsyncIterator
 
 async def outcome_once_back(queue: QueueUnderTest, prediction_id: str) -> Outcome | None:
     """Ask as a client does: again when the gateway says that the store is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             with suppress(Unavailable):
                 return await queue.waiting.outcome(prediction_id, NEVER, NEVER)
@@ -64,7 +64,7 @@ async def test_calls_are_unavailable_while_the_store_is_gone_and_go_on_when_it_i
     proxy.reset()
     for call in (waiting, watching, shaky.submit(b"another")):
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(call, 5)
+            await asyncio.wait_for(call, 20)
     assert shaky.endings.awaited_count == 0
     proxy.refuse = False
     async with shaky.working(echo):
@@ -118,7 +118,7 @@ async def test_workers_go_on_after_every_kind_of_fault_and_each_prediction_ends_
 
 
 async def until_nothing_is_left(queue: QueueUnderTest) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             with suppress(Unavailable):
                 status = await queue.inspection.status()

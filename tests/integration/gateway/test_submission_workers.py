@@ -230,7 +230,7 @@ async def test_a_prediction_that_ends_workers_is_given_up_and_takes_no_other_wit
             worker.cancel()
             await asyncio.gather(worker, return_exceptions=True)
             break
-    outcomes = await asyncio.wait_for(ended, 10)
+    outcomes = await asyncio.wait_for(ended, 20)
     assert failure(outcomes.pop(ids[0])).message == (
         "the prediction was taken 3 times, and no worker got done with it"
     )
@@ -256,7 +256,7 @@ async def test_an_entry_that_was_deleted_is_forgotten(submissions: QueueUnderTes
     [taken] = await gone.take(10, 0.05)
     await submissions.connection.execute("XDEL", WORK, taken.entry)
     async with submissions.working(echo):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while (await submissions.inspection.status()).taken:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     assert await submissions.queue.outcome(one) is not None
@@ -299,7 +299,7 @@ async def test_a_worker_ends_its_mini_batch_when_it_is_stopped(submissions: Queu
     running = asyncio.create_task(submissions.worker(make).run(stop))
     await begun.wait()
     stop.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 20)
     assert await submissions.queue.outcomes(ids) == [done(b"1"), done(b"2")]
     assert (await submissions.inspection.status()).workers == ()
 

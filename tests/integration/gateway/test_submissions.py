@@ -159,7 +159,7 @@ async def test_without_a_worker_a_prediction_is_forgotten_and_its_entry_dropped(
 
 
 async def until_gone(queue: QueueUnderTest, prediction_id: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(20):
         while await queue.queue.outcome(prediction_id) is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -169,7 +169,7 @@ async def test_a_wait_ends_with_the_prediction_and_not_by_looking(submissions: Q
     [one] = await submissions.submit(b"request")
     waiting = [asyncio.create_task(submissions.waiting.outcome(one, NEVER, NEVER)) for _ in range(20)]
     await until(lambda: submissions.endings.awaited_count > 0)
-    async with submissions.working(echo), asyncio.timeout(10):
+    async with submissions.working(echo), asyncio.timeout(20):
         assert await asyncio.gather(*waiting) == [done(b"request")] * 20
     assert submissions.endings.awaited_count == 0
 
@@ -201,7 +201,7 @@ async def test_waits_end_with_what_is_known_when_the_server_stops(submissions: Q
     waiting = asyncio.create_task(submissions.waiting.outcome(one, NEVER, NEVER))
     await until(lambda: submissions.endings.awaited_count > 0)
     submissions.waiting.hurry()
-    assert await asyncio.wait_for(waiting, 10) == PENDING
+    assert await asyncio.wait_for(waiting, 20) == PENDING
 
 
 async def test_a_lost_notification_is_made_up_for_by_looking(
@@ -228,7 +228,7 @@ async def test_a_watch_gives_each_once_as_it_ends(submissions: QueueUnderTest) -
 
     ids = [second, first, "unknown", first, third]
     seen: list[str] = []
-    async with submissions.working(make), asyncio.timeout(10):
+    async with submissions.working(make), asyncio.timeout(20):
         async for prediction_id, outcome in submissions.waiting.each(ids):
             seen.append(prediction_id)
             assert (outcome is None) == (prediction_id == "unknown")

@@ -176,7 +176,7 @@ def test_temporary_store_is_gone_when_its_starter_is_killed() -> None:
         run_python(_DIE)
     pid, directory = caught.value.stdout.split()
     wait_for_end(int(pid))
-    for _ in range(500):
+    for _ in range(3000):
         if not Path(directory).exists():
             return
         time.sleep(0.01)

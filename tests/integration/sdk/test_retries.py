@@ -245,4 +245,4 @@ async def test_client_that_waits_for_a_retry_ends_when_it_is_closed() -> None:
         await server.called.wait()
         client.close()
         with pytest.raises(forebay.Unavailable):
-            await asyncio.wait_for(call, 5.0)
+            await asyncio.wait_for(call, 10.0)
