@@ -165,9 +165,8 @@ class Sources:
         names = [name.lower() for name in self._engine.con.sql(sql).columns]
         for name in dict.fromkeys(names):
             if names.count(name) > 1:
-                raise InvalidRequest(
-                    f"{place}: column {name} is returned {names.count(name)} times; name each apart"
-                )
+                many = f"column {name} is returned {names.count(name)} times"
+                raise InvalidRequest(f"{place}: {many}; name each apart, or join by USING")
 
     def _unknown(self, error: duckdb.CatalogException) -> str:
         """Return what the engine doesn't know; of tables, which sources there are: its own are none."""

@@ -227,3 +227,24 @@ async def test_the_newest_row_of_a_key_is_live_and_the_others_are_told(shop: Any
     assert (items.counts.returned, items.counts.repeated, items.written.applied) == (count, 200, 100)
     assert await prices(shop, 0, 99) == [100.0, 149.5], "of the newest event time"
     assert any("repeat" in remark for remark in outcome.remarks)
+
+
+async def test_a_column_more_is_ignored_and_keys_that_are_not_whole_are_refused(shop: Any) -> None:
+    await shop.refresh(*SPACE)
+    before = await shop.registry.live()
+    ids = np.arange(300, dtype=np.float64)
+    ids[7] = np.nan
+    shop.write_items(item_id=ids)
+    with pytest.raises(
+        NotUsable, match=r"column item_id of source items can't be int64: .* a fraction would be"
+    ):
+        await shop.refresh(*SPACE)
+    assert await shop.registry.live() == before
+    keys = [None if key == 7 else key for key in range(300)]
+    shop.write_items(item_id=keys, extra=np.arange(300), price=np.full(300, 3.0))
+    outcome = await shop.refresh(*SPACE)
+    [items] = [view for view in outcome.views if view.view == "item_profile"]
+    assert (items.counts.keyless, items.written.applied) == (1, 299)
+    assert any(remark.startswith("item_profile.keys.missing: ") for remark in outcome.remarks)
+    _, statuses = await shop.read("item_profile", "price", [6, 7])
+    assert statuses == [Status.PRESENT, Status.DEFAULTED]

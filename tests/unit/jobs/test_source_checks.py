@@ -149,7 +149,7 @@ def test_column_of_a_type_that_the_view_cannot_hold_is_an_error(root: Path) -> N
 def test_two_columns_of_one_name_are_told(root: Path) -> None:
     [(_, place, said)] = found(root, "select item_id, price, price as price from items")
     assert place == "10 views.bargain.batch.sql"
-    assert said == "column price is returned 2 times; name each apart"
+    assert said == "column price is returned 2 times; name each apart, or join by USING"
 
 
 def test_nothing_is_asked_of_another_machine(root: Path) -> None:
