@@ -111,6 +111,10 @@ class _PipelineCheck:
                 self._report(f"view {step.view!r} is named twice", stage, str(place))
             elif "/" not in step.view:
                 self.scope.knows("views", step.view, (*self.path, stage, str(place)))
+            view = self.application.views.get(step.view)
+            if step.required and view is not None and view.stream is not None:
+                what = "is without effect: every entity has its windows, if only of no events"
+                self.scope.report((*self.path, stage, str(place), "required"), what, "warning")
 
     def _entity_of(self, view: str) -> str | None:
         definition = self.application.views.get(view)

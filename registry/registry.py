@@ -4,6 +4,7 @@ that lead to them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from forebay.deadline import NEVER, Deadline
@@ -15,7 +16,7 @@ from registry.evolution import evolution_problems, next_ids
 from registry.ledger import KEPT_BATCHES, KEPT_RELEASES, Ledger
 from registry.plan import NO_IDS, Plan
 from registry.release import FallbackRelease, Release
-from registry.watermarks import Watermarks
+from registry.watermarks import ViewGeneration, Watermarks
 from runtime.clock import Clock
 from runtime.redis_connection import RedisConnection
 
@@ -150,9 +151,10 @@ class Registry:
         """Give a generation to each view that is written in place and has none, or none that it can use:
         rows of a stream's tiles are of no use with other tiles, or of another stream, or where no tiles are.
         """
-        for name in draft.views:
+        for name, entry in draft.views.items():
             if live_plan is not None and live_plan.tiles(name) != plan.tiles(name):
                 draft = draft.without_view(name)
+                await self._forget_watermarks(ViewGeneration(plan.ids.views[name], entry.generation))
         names = [
             name
             for name, view in plan.application.views.items()
@@ -165,6 +167,13 @@ class Registry:
                 if plan.tiles(name) is not None:  # Deletions must find it after another has taken its place.
                     await self._ledger.begin_generations({plan.ids.views[name]: generation})
         return draft
+
+    async def _forget_watermarks(self, kept: ViewGeneration) -> None:
+        """Remove the watermarks of a view's other rows: servers read them all, once a second."""
+        with suppress(Corrupt):  # Servers complain of it; here it is only in the way.
+            for rows in await self.watermarks.read():
+                if rows.view_id == kept.view_id and rows != kept:
+                    await self.watermarks.forget(rows)
 
     async def publish(
         self,

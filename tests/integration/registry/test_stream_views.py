@@ -6,6 +6,7 @@ import pytest
 
 from registry.registry import Registry
 from registry.rings import Ring
+from registry.watermarks import Advance, ViewGeneration
 from runtime.clock import ManualClock
 from runtime.redis_connection import RedisConnection
 from tests.support.application_texts import application, changed
@@ -60,6 +61,18 @@ async def test_rows_are_new_when_windows_need_other_tiles(registry: Registry, ch
     assert second.views[view].generation > first.views[view].generation
     [known] = before.ids.schemas[view]
     assert [version.schema_id for version in after.ids.schemas[view]] == [known.schema_id, 2]
+
+
+async def test_watermarks_of_the_last_two_rings_are_kept_when_it_changes_often(registry: Registry) -> None:
+    for tile in ("30m", "15m", "10m"):
+        text = YAML.replace("over: 1h, tile: 30m", f"over: 1h, tile: {tile}")
+        plan, release = await registry.apply(application(text), "/a")
+        rows = ViewGeneration(plan.ids.views["user_trend"], release.views["user_trend"].generation)
+        other = ViewGeneration(plan.ids.views["item_trend"], release.views["item_trend"].generation)
+        await registry.watermarks.advance([Advance(rows, 1, 0, 5), Advance(other, 1, 0, 5)], 6)
+    kept = {of.generation for of in await registry.watermarks.lowest() if of.view_id == rows.view_id}
+    assert kept == {2, 3}
+    assert other in await registry.watermarks.lowest()
 
 
 async def test_rows_are_new_when_the_stream_is_another(registry: Registry) -> None:

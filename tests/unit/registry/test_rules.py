@@ -740,3 +740,14 @@ def test_mistake_is_named_when_a_rule_of_streams_is_broken(name: str) -> None:
     assert any(problem.path.endswith(path) and "not supported" not in problem.message for problem in found), [
         str(problem) for problem in found
     ]
+
+
+def test_warning_is_given_when_a_view_over_a_stream_is_required() -> None:
+    text = changed(
+        "{view: movie_profile, required: true}, movie_trend]",
+        "movie_profile, {view: movie_trend, required: true}]",
+        (FILES / "contract.yaml").read_text(),
+    )
+    _, warnings = parse_application(text.encode())
+    [warning] = [one for one in warnings if one.path.endswith("required")]
+    assert "every entity has its windows" in warning.message
