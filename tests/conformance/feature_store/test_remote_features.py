@@ -89,7 +89,7 @@ class FeatureServiceSuite:
         assert list(await client.delete("user", user_id=[1, 404])) == [APPLIED] * 2
         assert list(await client.write("now", user_id=[1], clicks=[9.0], event_time=times([1]))) == [OLDER]
         assert await clicks_of(client, 1, 2) == [3.0, 2.0]
-        later = times([-60_000_000])
+        later = np.array([SystemClock().now_us() + 1_000_000], "datetime64[us]")
         assert list(await client.write("now", user_id=[1], clicks=[9.0], event_time=later)) == [APPLIED]
         assert await clicks_of(client, 1) == [9.0]
 
