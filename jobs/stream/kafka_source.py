@@ -8,6 +8,8 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,6 +71,7 @@ class KafkaSource:
         self._identity = identity
         self._next: int | None = None
         self._closed = False
+        self._threads = ThreadPoolExecutor(2, "kafka")  # to read, and meanwhile to ask
 
     @classmethod
     async def open(cls, topic: KafkaTopic, partition: int, options: Mapping[str, str]) -> KafkaSource:
@@ -83,7 +86,7 @@ class KafkaSource:
 
     async def extent(self) -> Extent:
         """One request for the partition's bounds."""
-        oldest, end = await _called(
+        oldest, end = await self._called(
             self._consumer.get_watermark_offsets, self._place(), timeout=_TIMEOUT_S, cached=False
         )
         return Extent(oldest, end - 1, end - oldest, end)
@@ -92,7 +95,7 @@ class KafkaSource:
         """What the client has fetched, or will within `wait_s`."""
         if self._next != after + 1:
             await self._seek(after + 1)
-        messages, at_end = await _called(self._fetched, count, wait_s)
+        messages, at_end = await self._called(self._fetched, count, wait_s)
         if not messages:
             return Entries(_NO_POSITIONS, (), 0, at_end)
         positions = np.fromiter((message.offset() for message in messages), np.int64, len(messages))
@@ -109,7 +112,9 @@ class KafkaSource:
         since_ms = last.published_ms - round(window_s * 1000)
         if since_ms <= 0:
             return blindly
-        found = await _called(self._consumer.offsets_for_times, [self._place(since_ms)], timeout=_TIMEOUT_S)
+        found = await self._called(
+            self._consumer.offsets_for_times, [self._place(since_ms)], timeout=_TIMEOUT_S
+        )
         if found[0].error is not None or found[0].offset < 0:
             return blindly
         return max(BEGINNING, min(last.position, found[0].offset - 1))
@@ -119,11 +124,15 @@ class KafkaSource:
         if not self._closed:
             self._closed = True
             await asyncio.to_thread(self._consumer.close)
+            self._threads.shutdown(wait=False)
+
+    async def _called(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        return await _called(function, *args, threads=self._threads, **kwargs)
 
     async def _seek(self, offset: int) -> None:
         oldest = (await self.extent()).oldest
         self._next = max(offset, oldest)
-        await _called(self._consumer.assign, [self._place(self._next)])
+        await self._called(self._consumer.assign, [self._place(self._next)])
 
     def _fetched(self, count: int, wait_s: float) -> tuple[list[Message], bool]:
         first = self._consumer.poll(wait_s)
@@ -211,10 +220,13 @@ def _client(topic: KafkaTopic, options: Mapping[str, str]) -> dict[str, Any]:
     return {"bootstrap.servers": topic.servers, "log_level": 3, **options}
 
 
-async def _called(function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+async def _called(
+    function: Callable[..., Result], *args: Any, threads: ThreadPoolExecutor | None = None, **kwargs: Any
+) -> Result:
     """Return what a blocking call of the client returns, made in a thread. Raises: Unavailable; NotUsable."""
+    call = partial(function, *args, **kwargs)
     try:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
     except KafkaException as error:
         raise _translated(error) from error
     except RuntimeError as error:
