@@ -57,13 +57,24 @@ def _loopback_address(text: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_loopback_address)]
+
+
+def _redis_url(text: str) -> str:
+    if text and not re.match(r"(rediss?(\+cluster|\+sentinel)?|unix)://", text):
+        raise ValueError(
+            "a Redis URL begins with redis://, redis+cluster:// or redis+sentinel:// (rediss for TLS), or unix://"
+        )
+    return text
+
+
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class RedisSettings(Group):
     """How the online store and the registry reach Redis or Valkey."""
 
-    url: str = Field(default="", repr=False)
+    url: RedisUrl = Field(default="", repr=False)
     """Where the server is: `redis://[user:password@]host[:port][/db]` or `unix://path`; a cluster is
     `redis+cluster://host:port,host:port`, servers that sentinels watch `redis+sentinel://host:port,host:port/name`;
     `rediss` in place of `redis` for TLS. Empty: start, or join, the embedded store in `embedded_directory`.

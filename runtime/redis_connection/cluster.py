@@ -87,10 +87,9 @@ class Cluster:
             if not where:
                 break
         failures = [reply for reply in replies if isinstance(reply, Error)]
-        if failures:
-            self._map.suspect()
-            if len(failures) == len(replies):
-                raise failures[0]
+        self._suspect(failures)
+        if failures and len(failures) == len(replies):
+            raise failures[0]
         return replies
 
     async def get_rows(
@@ -118,10 +117,9 @@ class Cluster:
                 left += [place for place in places if type(rows[place]) is RedisReplyError]
         if left:
             failure = await self._get_left(keys, left, rows, unread, deadline) or failure
-        if failure is not None:
-            self._map.suspect()
-            if all(row is unread for row in rows):
-                raise again(failure)
+        self._suspect([failure])
+        if failure is not None and all(row is unread for row in rows):
+            raise again(failure)
         return rows
 
     async def aclose(self) -> None:
@@ -154,6 +152,11 @@ class Cluster:
             [replica.node for replica in self._map.readers.get(node, ()) if replica.usable] if node else []
         )
         return _post(random.choice(usable) if usable else node, request, len(wanted), deadline)
+
+    def _suspect(self, failures: Sequence[Error | None]) -> None:
+        """Have the map read again where a node failed; one that is slow may be where it was."""
+        if any(isinstance(failure, Unavailable) for failure in failures):
+            self._map.suspect()
 
     def _node_of(self, key: bytes | None) -> Node | None:
         """Return who has a key; for a command without one, any node that is up."""

@@ -161,6 +161,23 @@ async def test_calls_fail_when_the_connection_may_not_follow_a_moved_slot(
         await connection.aclose()
 
 
+async def test_rows_of_a_slow_node_alone_are_missed_when_the_deadline_passes(
+    cluster_connection: RedisConnection, shared_cluster: StoreCluster
+) -> None:
+    await cluster_connection.execute_many([("SET", key, "v") for key in KEYS])
+    slow = set(keys_of(shared_cluster, 1))
+    shared_cluster.primaries[1].run("CLIENT", "PAUSE", 20_000)
+    try:
+        soon = Deadline.after(1.0, CLOCK.monotonic_s())
+        rows = await cluster_connection.get_rows(KEYS, 10, UNREAD, soon)
+        assert rows == [UNREAD if key in slow else b"v" for key in KEYS]
+        late = Deadline.after(0.01, CLOCK.monotonic_s())
+        with pytest.raises(DeadlineExceeded):
+            await cluster_connection.get_rows(sorted(slow), 10, UNREAD, late)
+    finally:
+        shared_cluster.primaries[1].run("CLIENT", "UNPAUSE")
+
+
 @pytest.fixture(scope="module")
 def frail() -> Iterator[StoreCluster]:
     """A cluster whose first primary has a replica."""
