@@ -78,10 +78,13 @@ class EventRowsSuite:
         assert await tiles(store) == {99: [5, 5, 1]}
 
     async def test_positions_count_apart_when_sources_differ(self, store: OnlineStore) -> None:
-        for source in (SOURCE, Source(7, 1), Source(8, 0), Source(2**64 - 1, 2**32 - 1)):
+        largest = Source(2**64 - 1, 2**32 - 1)
+        for source in (SOURCE, Source(7, 1), largest, Source(0, 1), Source(8, 0), Source(0, 0)):
             assert await apply(store, [99_001], 5, source) == [APPLIED]
             assert await apply(store, [99_001], 5, source) == [REPEATED]
-        assert await tiles(store) == {99: [4, 4, 1]}
+        assert await tiles(store) == {99: [6, 6, 1]}
+        assert await apply(store, [99_001], 6, SOURCE) == [APPLIED]
+        assert [*(await ring_row(store)).positions.values()] == [5] * 5 + [6]
 
     async def test_late_events_are_dropped_when_their_tile_has_left_the_ring(
         self, store: OnlineStore

@@ -30,7 +30,7 @@ FORMS = (
     RingForm(1, Ring(TILE_US, 3, (RingField("x", PARTS),))),
     RingForm(2, Ring(TILE_US, 64, (RingField("x", ("sum",)), RingField("y", ("min", "last"))))),
 )
-INCARNATIONS = (7, 2**64 - 1)
+INCARNATIONS = (0, 7, 2**64 - 1)
 
 keys = st.sampled_from(KEYS)
 near = st.integers(-6, 80).map(lambda number: number * 500)
