@@ -13,6 +13,8 @@ PROTO    := .venv-proto/ready-$(shell cksum < requirements/proto.lock | cut -d' 
 IMAGE    := build/protos.binpb
 PEERBIN  := .venv-peers/bin
 PEERS    := .venv-peers/ready-$(shell cksum < requirements/peers.lock | cut -d' ' -f1)
+SPARKBIN := .venv-spark/bin
+SPARK    := .venv-spark/ready-$(shell cat requirements/spark.lock pyproject.toml sdk/pyproject.toml | cksum | cut -d' ' -f1)
 FEASTBIN := .venv-feast/bin
 FEAST    := .venv-feast/ready-$(shell cksum < requirements/feast.lock | cut -d' ' -f1)
 OWN      := runtime registry feature_store ann_index model_server gateway jobs cli
@@ -25,7 +27,7 @@ SPREAD   := --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo serve test test-all check format format-check lint types floors buf-lint \
-        proto proto-check docs docs-check bench bench-large bench-cpu bench-plots peers feast-peer lock wheel-check clean
+        test-spark proto proto-check docs docs-check bench bench-large bench-cpu bench-plots peers feast-peer lock wheel-check clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
@@ -73,6 +75,7 @@ lock:  ## Renew the locks to the newest releases (needs uv)
 	$(LOCK) -o requirements/proto.lock --group proto
 	$(LOCK) -o requirements/peers.lock --group peers -c requirements/server.lock
 	$(LOCK) -o requirements/feast.lock --group feast
+	$(LOCK) -o requirements/spark.lock pyproject.toml --extra embedded --extra examples --extra spark --group dev -c requirements/dev.lock
 
 clean:  ## Remove what was built or cached; keeps .venv and .forebay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
@@ -100,6 +103,15 @@ test: setup  ## Run the tests, the slow ones left out (WORKERS=2 at a time)
 
 test-all: setup  ## Run all the tests, with all the examples of each property
 	$(BIN)/python -m pytest --hypothesis-profile=thorough -n $(WORKERS) $(SPREAD) $(TESTFLAGS)
+
+test-spark: $(SPARK)  ## Run the tests on PySpark (needs Java 17), in an environment of their own
+	$(SPARKBIN)/python -m pytest tests/spark
+
+$(SPARK): requirements/spark.lock pyproject.toml sdk/pyproject.toml
+	$(PYTHON) -m venv --clear .venv-spark
+	$(SPARKBIN)/python -m pip install $(PIPFLAGS) --require-hashes -r requirements/spark.lock
+	$(SPARKBIN)/python -m pip install $(PIPFLAGS) --no-deps --no-build-isolation --no-index -e sdk -e .
+	@touch $@
 
 check: format-check lint types floors buf-lint proto-check docs-check  ## Run every check that isn't a test
 

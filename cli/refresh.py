@@ -11,8 +11,9 @@ from rich.text import Text
 from cli.console import print_json, print_table, stderr
 from cli.options import json_option, target_options, target_settings
 from cli.progress import ProgressDisplay
-from cli.target import Target, open_target, who
+from cli.target import Target, open_target, store_url, who
 from feature_store.redis_store import RedisStore
+from jobs.engines import engine_of
 from jobs.index_build import IndexBuilder
 from jobs.refresh import Refresh, RefreshOutcome
 from jobs.refresh_options import RefreshOptions
@@ -100,7 +101,7 @@ def run(
                     builder,
                     target.clock,
                     display.tell,
-                    settings.refresh.engine_memory_bytes,
+                    engine_of(settings, store_url(settings)),
                 )
                 return await job.run(views, options)
 

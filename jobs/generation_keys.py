@@ -25,6 +25,7 @@ class GenerationKeys:
     """
 
     def __init__(self, connection: RedisConnection, app: str, of: int | str) -> None:
+        self.app = app
         self._connection = connection
         self._generations = Keys(app).stored_generations(of)
         self._deleted_prefix = f"{Keys(app).deleted_prefix}:{of}"

@@ -38,6 +38,13 @@ class Written:
     def total(self) -> int:
         return self.applied + self.older + self.invalid
 
+    def add(self, part: Written) -> None:
+        """Count what became of others."""
+        self.applied += part.applied
+        self.older += part.older
+        self.invalid += part.invalid
+        self.resumed += part.resumed
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationChunk:
@@ -110,7 +117,7 @@ async def _pipelined(
         while True:
             chunk = await in_thread(next, chunks, None)
             if under_way is not None:
-                _add(written, await under_way)
+                written.add(await under_way)
                 report(written.total)
             if chunk is None:
                 return written
@@ -119,10 +126,3 @@ async def _pipelined(
         if under_way is not None and not under_way.done():
             under_way.cancel()
             await asyncio.gather(under_way, return_exceptions=True)
-
-
-def _add(total: Written, part: Written) -> None:
-    total.applied += part.applied
-    total.older += part.older
-    total.invalid += part.invalid
-    total.resumed += part.resumed

@@ -35,10 +35,19 @@ class Measures:
             if name in self.ranged and nulls < count:
                 self._stretch(name, _present(column, mask if nulls else None))
 
+    def merge(self, part: Measures) -> None:
+        """Count what was counted elsewhere, of other rows."""
+        self.rows += part.rows
+        for name, nulls in part.nulls.items():
+            self.nulls[name] = self.nulls.get(name, 0) + nulls
+        for name, extremes in part.extremes.items():
+            self._widen(name, *extremes)
+
     def _stretch(self, name: str, values: NDArray[np.generic]) -> None:
-        if not values.size:
-            return
-        least, greatest = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))
+        if values.size:
+            self._widen(name, float(np.fmin.reduce(values)), float(np.fmax.reduce(values)))
+
+    def _widen(self, name: str, least: float, greatest: float) -> None:
         known = self.extremes.get(name, (least, greatest))
         self.extremes[name] = (min(known[0], least), max(known[1], greatest))
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from forebay.errors import Conflict, Error, InvalidRequest, NotUsable
 
@@ -17,6 +16,7 @@ from jobs.abandoned import Abandoned
 from jobs.batch_hold import check_hold, holding, take_hold
 from jobs.batch_log import BatchLog
 from jobs.batch_writer import new_writer
+from jobs.engines import DUCKDB, Engine
 from jobs.fallback_candidates import fallback_candidates
 from jobs.fingerprint import fingerprint
 from jobs.generation_keys import GenerationKeys
@@ -28,7 +28,7 @@ from jobs.load import Place
 from jobs.precomputed_state import precomputed_remarks
 from jobs.progress import Progress
 from jobs.refresh_options import RefreshOptions
-from jobs.sources import DEFAULT_MEMORY_BYTES, Sources
+from jobs.sources import Sources
 from jobs.spaces import check_together, shared_with
 from jobs.view_checks import ViewChecks
 from jobs.view_load import ViewLoad, ViewOutcome, batch_of, batch_views
@@ -85,7 +85,7 @@ class Refresh:
     builder: IndexBuilder
     clock: Clock
     progress: Progress
-    engine_memory_bytes: int = DEFAULT_MEMORY_BYTES
+    engine: Engine = DUCKDB
 
     async def run(self, views: Sequence[str], options: RefreshOptions) -> RefreshOutcome:
         """Load `views` (all with a batch source when empty), publish them, return what was done.
@@ -113,7 +113,7 @@ class Refresh:
         started_us = self.clock.now_us()  # before anything is looked at: until here the data is complete
         work = await self._begun(plan, names, started_us)
         async with holding(self.registry, work.held):
-            with Sources(plan.application.sources, Path(plan.root), self.engine_memory_bytes) as sources:
+            async with self.engine.sources(plan) as sources:
                 return await self._logged(work, sources, options)
 
     async def _begun(self, plan: Plan, names: Sequence[str], started_us: int) -> _Work:
@@ -121,7 +121,8 @@ class Refresh:
         reads = await in_thread(fingerprint, plan, names)
         log = BatchLog(self.registry, self.clock)
         abandoned = Abandoned(self.registry, self.connection, self.store, self.clock, self.builder.artifacts)
-        taken = await abandoned.take(plan, names, reads)
+        resumable = reads if self.engine.is_ordered else ""
+        taken = await abandoned.take(plan, names, resumable)
         if taken is not None:
             record, held = taken
             batch = Batch(record.id, record.number, record.generations)
@@ -133,7 +134,7 @@ class Refresh:
             raise Conflict(f"batch {batch.id} is held by somebody else")
         source = ", ".join(batch_of(plan, name).source or "SQL" for name in names)
         await log.begin(
-            batch, "refresh", started_us, views=names, source=source, plan=plan.number, fingerprint=reads
+            batch, "refresh", started_us, views=names, source=source, plan=plan.number, fingerprint=resumable
         )
         await self.registry.begin_generations(_swapped(plan, batch))
         return _Work(plan, names, batch, held_now, log, started_us, reads)

@@ -17,6 +17,7 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 from forebay.errors import Error, InvalidRequest, NotUsable
 
+from jobs.executors import Executors
 from jobs.query_tables import QueryError, first_paragraph, tables_named
 from registry.definitions import Batch, Source
 
@@ -41,6 +42,7 @@ class Sources:
         self._sources = sources
         self._root = root
         self._registered: set[str] = set()
+        self._engine: Any
         self._spill = TemporaryDirectory(prefix="forebay-spill-")
         self._engine = ibis.duckdb.connect(
             memory_limit=f"{memory_bytes // 1024}KiB", temp_directory=self._spill.name
@@ -55,8 +57,17 @@ class Sources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the engine's memory and disk."""
         self._engine.disconnect()
         self._spill.cleanup()
+
+    @property
+    def executors(self) -> Executors | None:
+        """What writes rows where they are computed; None where that is here."""
+        return None
 
     def table(self, batch: Batch, *, wanted_by: str) -> Any:
         """Return the Ibis table that a view's batch reads; nothing is run yet.
@@ -136,12 +147,19 @@ class Sources:
         place = f"sources.{name}"
         with translated(place):
             if source.sql is not None:
-                self._engine.create_view(name, self._query(source.sql, f"{place}.sql", (*within, name)))
-            elif source.parquet is not None:
-                self._engine.read_parquet(self._path(source.parquet), table_name=name)
-            elif source.csv is not None:
-                self._engine.read_csv(self._path(source.csv), table_name=name)
+                self._create_view(name, self._query(source.sql, f"{place}.sql", (*within, name)))
+            else:
+                self._read_file(name, source)
         self._registered.add(name)
+
+    def _create_view(self, name: str, table: Any) -> None:
+        self._engine.create_view(name, table)
+
+    def _read_file(self, name: str, source: Source) -> None:
+        if source.parquet is not None:
+            self._engine.read_parquet(self._path(source.parquet), table_name=name)
+        elif source.csv is not None:
+            self._engine.read_csv(self._path(source.csv), table_name=name)
 
     def _query(self, sql: str, place: str, within: tuple[str, ...]) -> Any:
         try:
@@ -150,6 +168,10 @@ class Sources:
             raise InvalidRequest(f"{place}: {error}") from error
         for name in read:
             self._register(name, within)
+        return self._select(sql, place, read)
+
+    def _select(self, sql: str, place: str, read: list[str]) -> Any:
+        """Return a query that reads the sources `read`, which are registered."""
         with translated(place):
             try:
                 self._check_names(sql, place)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from forebay.errors import InvalidRequest, NotFound, NotUsable
 
 from feature_store.schema import FeatureView, feature_view
+from jobs.executors import Executors, PartWriter
 from jobs.generation_keys import digest, packed
 from jobs.generations import remove_from
 from jobs.headroom import check_headroom
-from jobs.load import CHUNK_ROWS, GenerationChunk, Place, Written, load_generation, upsert
+from jobs.in_thread import in_thread
+from jobs.load import CHUNK_ROWS, GenerationChunk, Place, Report, Written, load_generation, upsert
 from jobs.measures import Measures
 from jobs.progress import Progress
 from jobs.sources import Sources
@@ -23,6 +25,8 @@ from registry.batch import Batch, Figures
 from registry.batch_checks import BatchChecks
 from registry.plan import Plan
 
+_SAMPLE_ROWS = 1_000
+"""By which the room that rows need is judged, where others write them."""
 _ENTRY_BYTES = 80
 """What the server keeps beside a key and a value: 64 bytes as measured, the rest for its table to grow."""
 
@@ -92,6 +96,14 @@ class ViewLoad:
 
     def measure(self) -> None:
         """Count the values without writing any, as rows need that are live once written. Blocking."""
+        if self.query.executors is not None:
+            counted = self.query.executors.run(
+                self.query.loadable(self.counts),
+                self._part_writer(self.query.executors, "", "count"),
+                place=self.query.place,
+            )
+            self.measures.merge(counted.measures)
+            return
         maker = self._maker()
         for batch in self._batches():
             self.measures.add(maker.columns(batch), batch.num_rows)
@@ -110,6 +122,8 @@ class ViewLoad:
             self.progress(f"view {self.view.name}", "load", written, self.counts.loadable)
 
         report(0)
+        if self.query.executors is not None:
+            return await self._spread(place, self.query.executors, report)
         if self.view.publish == "swap":
             noted = (await place.keys.digests(self.generation))[:-1]  # the last may not be whole
             building = _Building(place, self)
@@ -121,6 +135,42 @@ class ViewLoad:
             written = await upsert(place.store, rows, report)
         view, times_us = self.view, maker.event_times_us
         return ViewOutcome(view.name, view.publish, self.generation, self.counts, written, times_us)
+
+    async def _spread(self, place: Place, executors: Executors, report: Report) -> ViewOutcome:
+        """Have the rows written where they are computed. Nothing of an earlier run is gone on with: the rows
+        come in another order each time."""
+        view, query = self.view, self.query
+        rows = query.loadable(self.counts)
+        if view.publish == "swap":
+            sample = await in_thread(executors.sample, rows, _SAMPLE_ROWS, place=query.place)
+            maker = self._maker()
+            for batch in sample.combine_chunks().to_batches()[:1]:
+                bytes_per_row = _bytes_per_row(maker.encode(maker.read(batch)))
+                needed_bytes = round(self.counts.loadable * bytes_per_row)
+                await check_headroom(place.connection, needed_bytes, f"the rows of view {view.name}")
+        kind: Literal["generation", "in place"] = "generation" if view.publish == "swap" else "in place"
+        writer = self._part_writer(executors, place.keys.app, kind)
+        done = await in_thread(executors.run, rows, writer, place=query.place)
+        self.measures.merge(done.measures)
+        report(done.written.total)
+        return ViewOutcome(
+            view.name, view.publish, self.generation, self.counts, done.written, done.event_times_us
+        )
+
+    def _part_writer(
+        self, executors: Executors, app: str, kind: Literal["generation", "in place", "count"]
+    ) -> PartWriter:
+        return PartWriter(
+            address=executors.address,
+            app=app,
+            view=self.view,
+            generation=self.generation,
+            number=self.batch.number,
+            event_time=self.query.event_time,
+            started_us=self.started_us,
+            kind=kind,
+            ranged=tuple(self.measures.ranged),
+        )
 
     def _chunks(self, maker: RowMaker, noted: Sequence[bytes]) -> Iterator[GenerationChunk]:
         is_same = True

@@ -50,6 +50,8 @@ class ViewQuery:
 
     def __init__(self, sources: Sources, view: FeatureView, batch: Batch) -> None:
         self.view = view
+        self.executors = sources.executors
+        self._sources = sources
         self._place = f"views.{view.name}.batch"
         self._table = sources.table(batch, wanted_by=f"views.{view.name}")
         self._origin = f"source {batch.source}" if batch.source else "the SQL"
@@ -87,10 +89,9 @@ class ViewQuery:
             keyed=keys.forebay_rows.sum(where=has_key).coalesce(0),
             distinct=keys.count(where=has_key),
         )
-        with translated(self._place):
-            # Not to_pyarrow(): that imports pandas, half a second in which nothing is refreshed.
-            query = str(ibis.to_sql(counts, dialect="duckdb"))
-            returned, keyed, distinct = map(int, counts.get_backend().raw_sql(query).fetchone())
+        # Not to_pyarrow(): that imports pandas, half a second in which nothing is refreshed.
+        [row] = self._sources.fetched(counts, place=self._place).to_pylist()
+        returned, keyed, distinct = (int(row[name]) for name in ("returned", "keyed", "distinct"))
         return RowCounts(returned, returned - keyed, keyed - distinct)
 
     def batches(self, counts: RowCounts, chunk_rows: int) -> Iterator[Any]:
@@ -99,11 +100,20 @@ class ViewQuery:
         Cost: streamed, so that memory doesn't grow with the rows, unless keys are repeated: then the engine
         sorts them first.
         """
+        with translated(self._place):
+            yield from self.loadable(counts).to_pyarrow_batches(chunk_size=chunk_rows)
+
+    def loadable(self, counts: RowCounts) -> Any:
+        """Return the rows that `batches` yields as an expression."""
         table = self._keyed() if counts.keyless else self._table
         if counts.repeated:
             table = self._newest_per_key()
-        with translated(self._place):
-            yield from table.select(*self._selected()).to_pyarrow_batches(chunk_size=chunk_rows)
+        return table.select(*self._selected())
+
+    @property
+    def place(self) -> str:
+        """Where the query stands in the application file, for errors."""
+        return self._place
 
     @property
     def table(self) -> Any:

@@ -27,6 +27,7 @@ DECLARED = {
         *(line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)),
     ],
     "build": PROJECT["dependency-groups"]["build"],
+    "spark": PROJECT["project"]["optional-dependencies"]["spark"],
     "feast": PROJECT["dependency-groups"]["feast"],
     "peers": PROJECT["dependency-groups"]["peers"],
     "proto": PROJECT["dependency-groups"]["proto"],

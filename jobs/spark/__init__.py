@@ -1,0 +1,1 @@
+"""Batch queries on Spark: the extra `spark`. Nothing here is imported unless `refresh.engine` says so."""
