@@ -18,7 +18,7 @@ from feature_store.schema import FeatureView
 from jobs.generation_keys import GenerationKeys, packed
 from jobs.load import CHUNK_ROWS, GenerationChunk, Place, Written, load_generation, upsert
 from jobs.measures import Measures
-from jobs.view_rows import EncodedRows, RowMaker
+from jobs.view_rows import RowMaker
 from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
@@ -109,24 +109,20 @@ class PartWriter:
                 chunks = self._chunks(maker, batches, report.measures)
                 report.written = await load_generation(place, self.generation, chunks, _admit, _unheard)
             else:
-                rows = self._rows(maker, batches, report.measures)
+                rows = (maker.encode(maker.read(batch)) for batch in batches)  # counted before, by "count"
                 report.written = await upsert(store, rows, _unheard)
         finally:
             await connection.aclose()
         report.event_times_us = list(maker.event_times_us)
         return report
 
-    def _rows(self, maker: RowMaker, batches: Iterator[Any], measures: Measures) -> Iterator[EncodedRows]:
-        for batch in batches:
-            read = maker.read(batch)
-            measures.add(read.columns, batch.num_rows)
-            yield maker.encode(read)
-
     def _chunks(
         self, maker: RowMaker, batches: Iterator[Any], measures: Measures
     ) -> Iterator[GenerationChunk]:
-        for rows in self._rows(maker, batches, measures):
-            yield GenerationChunk(len(rows.texts), packed(rows.texts), rows)
+        for batch in batches:
+            read = maker.read(batch)
+            measures.add(read.columns, batch.num_rows)
+            yield GenerationChunk(batch.num_rows, packed(read.texts), maker.encode(read))
 
 
 class Executors(Protocol):

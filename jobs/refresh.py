@@ -112,9 +112,8 @@ class Refresh:
             check_together(plan.application, names)
         started_us = self.clock.now_us()  # before anything is looked at: until here the data is complete
         work = await self._begun(plan, names, started_us)
-        async with holding(self.registry, work.held):
-            async with self.engine.sources(plan) as sources:
-                return await self._logged(work, sources, options)
+        async with holding(self.registry, work.held), self.engine.sources(plan) as sources:
+            return await self._logged(work, sources, options)
 
     async def _begun(self, plan: Plan, names: Sequence[str], started_us: int) -> _Work:
         """Return the work, under a new batch or one that was killed."""

@@ -112,7 +112,7 @@ def _session(master: str) -> SparkSession:
         builder = builder.config("spark.driver.host", "127.0.0.1").config(
             "spark.driver.bindAddress", "127.0.0.1"
         )
-        builder = builder.config("spark.ui.enabled", "false")
+        builder = builder.config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "8")
     session: SparkSession = builder.getOrCreate()
     if master.startswith("local"):
         # Executors are this interpreter, with the packages of this one.
