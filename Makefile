@@ -105,7 +105,7 @@ test-all: setup  ## Run all the tests, with all the examples of each property
 	$(BIN)/python -m pytest --hypothesis-profile=thorough -n $(WORKERS) $(SPREAD) $(TESTFLAGS)
 
 test-spark: $(SPARK)  ## Run the tests on PySpark (needs Java 17), in an environment of their own
-	$(SPARKBIN)/python -m pytest tests/spark
+	$(SPARKBIN)/python -m pytest tests/integration/spark
 
 $(SPARK): requirements/spark.lock pyproject.toml sdk/pyproject.toml
 	$(PYTHON) -m venv --clear .venv-spark

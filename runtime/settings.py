@@ -26,6 +26,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from runtime.admission_settings import AdmissionSettings
 from runtime.engine_settings import AnnIndexSettings, FeatureStoreSettings, OnnxSettings
+from runtime.refresh_settings import RefreshSettings
 from runtime.settings_group import Group
 from runtime.stream_settings import StreamSettings
 from runtime.submission_settings import SubmissionSettings
@@ -242,21 +243,6 @@ class ModelServerSettings(Group):
 
     repository: Path = Path("models")
     """Directory that holds `<name>/<version>/model.onnx`."""
-
-
-class RefreshSettings(Group):
-    """Which engine runs batch queries, and what it may take of the machine that it runs on."""
-
-    engine: Literal["duckdb", "spark"] = "duckdb"
-    """What runs the queries of `forebay refresh run`: `duckdb`, in the process; `spark`, on a cluster, whose
-    executors write the rows themselves, and must reach the store (the extra `spark`)."""
-
-    spark_master: str = ""
-    """The Spark master, as `local[4]` or `spark://HOST:7077`. Empty: as Spark's own configuration says."""
-
-    engine_memory_bytes: int = Field(default=1 << 30, ge=128 << 20)
-    """Memory in bytes of the engine that runs batch queries. Past it sorting, grouping and joining go on in a
-    temporary directory on disk, slower; a query that can't do so fails, saying so."""
 
 
 class Settings(BaseSettings):
