@@ -203,3 +203,29 @@ def test_what_is_in_this_process_does_not_count_as_gone_when_it_is_slow() -> Non
     for _ in range(5):
         gate.failed(0.2)
     assert gate.closed
+
+
+def test_nothing_is_learnt_from_what_took_as_long_as_expected_a_moment_after_another() -> None:
+    gate = Gate()
+    for now_s, took_s in ((10.0, 0.01), (10.001, 0.013), (10.002, 0.008)):
+        gate.succeeded(now_s, took_s)
+    assert gate.expected_s(10.002, 1) == 0.01
+    gate.succeeded(10.1, 0.013)
+    assert 0.01 < gate.expected_s(10.1, 1) < 0.013
+
+
+def test_what_took_much_longer_or_shorter_is_learnt_from_whenever_it_comes() -> None:
+    for took_s in (0.002, 0.019):
+        gate = Gate()
+        gate.succeeded(10.0, 0.01)
+        gate.succeeded(10.001, took_s)
+        assert abs(gate.expected_s(10.001, 1) - 0.01) > 0.002
+
+
+def test_every_size_is_learnt_when_stages_of_two_sizes_follow_one_another_closely() -> None:
+    gate = Gate()
+    for turn in range(40):
+        gate.succeeded(10.0 + turn * 0.002, 0.001, 1)
+        gate.succeeded(10.001 + turn * 0.002, 0.01, 100)
+    assert 0.0005 < gate.expected_s(10.08, 1) < 0.0025
+    assert 0.006 < gate.expected_s(10.08, 100) < 0.012
