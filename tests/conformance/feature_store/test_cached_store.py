@@ -36,6 +36,7 @@ class TestCachedMemoryStore(OnlineStoreSuite):
         await store.aclose()
 
 
+@pytest.mark.slow
 class TestCachedRedisStore(OnlineStoreSuite):
     @pytest.fixture
     async def store(self, connection: RedisConnection) -> AsyncIterator[OnlineStore]:

@@ -148,6 +148,7 @@ class TestOverMemoryStore(FeatureServiceSuite):
         await store.aclose()
 
 
+@pytest.mark.slow
 class TestOverRedisStore(FeatureServiceSuite):
     @pytest.fixture
     async def store(self, connection: RedisConnection) -> AsyncIterator[OnlineStore]:
