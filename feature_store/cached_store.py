@@ -171,9 +171,10 @@ class CachedStore:
         looked: list[list[Any] | None] = [None] * len(parts)
         lacking: dict[bytes, float] = {}
         now: list[bytes] = []
+        now_s = self._clock.monotonic_s()
         for place, (keys, max_age_s) in enumerate(parts):
             if max_age_s > 0 and self._enabled:
-                rows = looked[place] = self._near.look(keys)
+                rows = looked[place] = self._near.look(keys, now_s)
                 lacking.update((key, max_age_s) for key, row in zip(keys, rows, strict=True) if row is MISS)
                 self._refresh(self._near.take_due(keys))
             else:

@@ -110,8 +110,10 @@ class NearCache:
             self._note(keys)
         return found
 
-    def look(self, keys: Sequence[bytes]) -> list[Any]:
-        """Return the row of each key, MISS where it isn't known. To be called after `find`."""
+    def look(self, keys: Sequence[bytes], now_s: float) -> list[Any]:
+        """Return the row of each key, MISS where it isn't known."""
+        if now_s >= self.next_s:
+            self.age(now_s)
         found = list(map(self._rows.get, keys, repeat(MISS)))
         known = [key for key, row in zip(keys, found, strict=True) if row is not MISS]
         self.stats.hits += len(known)

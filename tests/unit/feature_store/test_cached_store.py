@@ -112,6 +112,17 @@ async def test_no_row_is_older_than_its_bound_when_others_write(
     assert await near(store, b"a") == [row(2)]
 
 
+async def test_no_row_is_older_than_its_bound_when_a_part_that_may_not_be_kept_comes_first(
+    store: CachedStore, inner: HeldStore, clock: ManualClock
+) -> None:
+    await inner.load_many([b"a", b"b"], [row(1), row(1)])
+    await near(store, b"b")
+    await inner.load_many([b"b"], [row(2)])
+    clock.advance(BOUND_S)
+    found = await store.get_near([([b"a"], 0), ([b"b"], BOUND_S)])
+    assert found == [[row(1)], [row(2)]]
+
+
 async def test_one_read_serves_all_when_they_miss_together(store: CachedStore, inner: HeldStore) -> None:
     await inner.load_many([b"a", b"b"], [row(1), row(2)])
     inner.held = True

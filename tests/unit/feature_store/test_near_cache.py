@@ -24,7 +24,7 @@ def test_rows_are_found_together_when_all_are_known_only() -> None:
     cache.keep([b"a", b"b"], [b"A", None], 100.0, BOUND_S)
     assert cache.find([b"b", b"a", b"b"], 100.0) == [None, b"A", None]
     assert cache.find([b"a", b"x"], 100.0) is None
-    assert cache.look([b"a", b"x"]) == [b"A", MISS]
+    assert cache.look([b"a", b"x"], 100.0) == [b"A", MISS]
     assert (cache.stats.hits, cache.stats.misses, cache.stats.entries) == (4, 1, 2)
 
 
