@@ -192,9 +192,9 @@ class PartitionReader:
     async def _read(self, session: Session, decoder: EventDecoder, after: int) -> _Chunk:
         began_us = self._clock.now_us()
         entries = await session.source.read(after, self._settings.chunk_events, self._wait_s)
-        now_us = self._clock.now_us()
-        # Nothing came until now, so that everything up to now has been read; of what came, only up to then.
-        return _Chunk(entries, decoder.decode(entries, now_us), began_us if entries.count else now_us)
+        # Nothing is complete up to now, though nothing came: this process may have been stopped since the
+        # answer, and what came meanwhile isn't in it.
+        return _Chunk(entries, decoder.decode(entries, self._clock.now_us()), began_us)
 
     def _is_finished(self, chunk: _Chunk, progress: _Progress) -> bool:
         target = BEGINNING if self._target is None else self._target
