@@ -70,7 +70,7 @@ pipelines:
     entities: [user]
     hydrate: [taste]
     predict: rater
-    BUDGET
+    BUDGET_ONE
     degrade: DEGRADE_ONE
 """
 
@@ -166,11 +166,13 @@ def degrading_application(
     degrade: str = "{}",
     degrade_one: str = "{}",
     budget: str = "",
+    budget_one: str | None = None,
     fallback: bool = False,
     watched_index: bool = False,
 ) -> DegradingApplication:
     """Compile the application with these rules, and with fallback candidates where asked for."""
-    text = YAML.replace("DEGRADE_ONE", degrade_one).replace("DEGRADE", degrade).replace("BUDGET", budget)
+    text = YAML.replace("DEGRADE_ONE", degrade_one).replace("DEGRADE", degrade)
+    text = text.replace("BUDGET_ONE", budget if budget_one is None else budget_one).replace("BUDGET", budget)
     application, _ = parse_application(text.encode())
     release = Release(1, "degrading", 1).with_index("items", "1")
     release = release.with_model("ranker", "1").with_model("rater", "1")
