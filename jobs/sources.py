@@ -50,6 +50,7 @@ class Sources:
         quoted_root = str(root).replace("'", "''")
         self._engine.raw_sql(f"SET file_search_path = '{quoted_root}'")
         self._engine.raw_sql("SET TimeZone = 'UTC'")
+        self._engine.raw_sql("SET enable_progress_bar = false")
 
     def __enter__(self) -> Self:
         return self
