@@ -24,7 +24,7 @@ from registry.dtypes import DType, Scalar
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 _STORED = 10_000
 _REQUESTS = 2_000

@@ -13,7 +13,7 @@ from registry.registry import Registry
 from registry.release import Release
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 
 def view_keys(application: Prepared) -> dict[str, list[bytes]]:

@@ -24,7 +24,7 @@ from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 APP = "streamed"
 STREAM = "events"

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from gateway.app import Addresses, serve
 from runtime.embedded_store import keep_running
 from runtime.process import run
-from runtime.settings import RedisSettings, Settings
+from runtime.redis_settings import RedisSettings
+from runtime.settings import Settings
 
 _LOOK_S = 1.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"

@@ -22,7 +22,7 @@ from jobs.view_rows import RowMaker
 from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 
 @dataclass(frozen=True, slots=True)

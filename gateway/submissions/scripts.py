@@ -10,7 +10,7 @@ from forebay.deadline import NEVER, Deadline
 from forebay.errors import Error, NotUsable, Unavailable
 
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 _BLOCK_S = 1.0
 _LUA = Path(__file__).parent / "lua"

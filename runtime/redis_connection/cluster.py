@@ -19,7 +19,7 @@ from runtime.redis_connection.packing import Argument, packed
 from runtime.redis_connection.redis_url import RedisUrl
 from runtime.redis_connection.slots import command_key, slot_of
 from runtime.redis_connection.topology import Topology
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 _MOST_TRIES: Final = 5
 """How often a command is sent where its key has moved to, or while it is moving."""

@@ -19,7 +19,7 @@ from runtime.redis_connection.redis_url import RedisUrl
 from runtime.redis_connection.script import RedisScript
 from runtime.redis_connection.server import Server
 from runtime.redis_connection.slots import slot_of
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 
 class RedisConnection:

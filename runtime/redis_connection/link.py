@@ -17,7 +17,7 @@ from forebay.errors import DeadlineExceeded, Error, InvalidRequest, Unavailable
 
 from runtime.clock import Clock
 from runtime.redis_connection.errors import ProtocolError, RedisReplyError, again
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 _INCOMPLETE = object()
 _SWEEP_INTERVAL_S = 0.001

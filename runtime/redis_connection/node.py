@@ -20,7 +20,7 @@ from runtime.redis_connection.address import RedisAddress
 from runtime.redis_connection.errors import RedisReplyError, again
 from runtime.redis_connection.link import Link
 from runtime.redis_connection.packing import Argument, packed, packed_many
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 Command = tuple[Argument, ...]
 Find = Callable[[], Awaitable[RedisAddress]]

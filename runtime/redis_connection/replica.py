@@ -12,7 +12,7 @@ from forebay.errors import Error, Unavailable
 from runtime.clock import Clock
 from runtime.redis_connection.errors import RedisReplyError
 from runtime.redis_connection.node import Find, Node
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 _LOOK_S: Final = 1.0
 """How often a replica is asked whether it still hears of its primary."""

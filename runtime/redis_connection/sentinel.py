@@ -14,7 +14,7 @@ from runtime.redis_connection.address import RedisAddress
 from runtime.redis_connection.errors import RedisReplyError
 from runtime.redis_connection.node import Node
 from runtime.redis_connection.redis_url import RedisUrl
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 
 class Sentinels:

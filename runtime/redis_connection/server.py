@@ -19,7 +19,7 @@ from runtime.redis_connection.node import Node
 from runtime.redis_connection.redis_url import RedisUrl
 from runtime.redis_connection.replica import Replica
 from runtime.redis_connection.sentinel import ROLE, Sentinels, check_primary
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 
 class Server:

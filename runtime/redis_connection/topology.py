@@ -18,7 +18,7 @@ from runtime.redis_connection.node import Node
 from runtime.redis_connection.redis_url import RedisUrl
 from runtime.redis_connection.replica import Replica
 from runtime.redis_connection.slots import SLOT_COUNT, SlotRange, slot_ranges
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 Place = tuple[str, int]
 

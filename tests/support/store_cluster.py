@@ -16,7 +16,7 @@ from redis import Redis
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.store_server import program_of
 
 SLOTS = 16_384

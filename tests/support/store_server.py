@@ -13,7 +13,7 @@ import pytest
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore, server_programs
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 KINDS = ("valkey", "redis")
 

@@ -16,7 +16,7 @@ from registry.registry import Registry
 from registry.watermarks import Advance, ViewGeneration
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.tiny_application import write_linear_model
 from tests.support.windowed_view import Rated, block_of
 

@@ -21,7 +21,7 @@ from gateway.submissions.work_queue import WorkQueue
 from gateway.submissions.worker import Worker
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from runtime.submission_settings import SubmissionSettings
 
 APP = "tiny"

@@ -15,7 +15,7 @@ import pytest
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.stream_process import StreamProcess
 from tests.support.trend_application import WITH_HISTORY, Trend, some_events, write_past
 

@@ -19,7 +19,7 @@ from gateway.submissions.submission import Submission
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.submission_queue import QueueUnderTest, queue_under_test
 from tests.support.tiny_application import write_tiny_application
 

@@ -15,7 +15,7 @@ from forebay.errors import DeadlineExceeded, NotUsable, Unavailable
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
 from runtime.redis_connection.slots import slot_of
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.store_cluster import ClusterNode, StoreCluster, store_cluster, until
 from tests.support.store_server import program_of
 

@@ -17,7 +17,7 @@ from feature_store.row_header import pack_header
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.store_cluster import free_port, until
 from tests.support.store_server import program_of
 

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection, RedisReplyError
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.store_cluster import free_port, until
 from tests.support.store_server import program_of
 

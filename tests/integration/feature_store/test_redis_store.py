@@ -16,7 +16,7 @@ from feature_store.types import Outcome
 from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 APPLIED, OLDER, INVALID = Outcome.APPLIED, Outcome.OLDER, Outcome.INVALID
 SMALL = FeatureStoreSettings(read_chunk_rows=2, write_chunk_rows=2, load_chunk_rows=2)

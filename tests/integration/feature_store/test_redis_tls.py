@@ -12,7 +12,7 @@ from forebay.errors import InvalidRequest, NotUsable, Unavailable
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.store_cluster import free_port
 from tests.support.store_server import program_of
 

@@ -25,7 +25,7 @@ from runtime.batcher import Criticality
 from runtime.clock import ManualClock, SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.compiled_application import compiled_application
 from tests.support.fault_proxy import FaultProxy
 

@@ -15,7 +15,7 @@ from gateway.submissions.submission import Outcome, Submission
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from runtime.submission_settings import SubmissionSettings
 from tests.support.fault_proxy import FaultProxy
 from tests.support.store_server import KINDS, program_of

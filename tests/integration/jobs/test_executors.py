@@ -17,7 +17,7 @@ from jobs.executors import REPORT_COLUMN, PartReport, PartWriter, StoreAddress, 
 from jobs.generation_keys import GenerationKeys
 from jobs.view_rows import RowMaker
 from runtime.engine_settings import FeatureStoreSettings
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 NUMBER, STARTED_US = 123_456, 1_700_000_000_000_000
 

@@ -18,7 +18,8 @@ from registry.registry import Registry
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings, Settings
+from runtime.redis_settings import RedisSettings
+from runtime.settings import Settings
 from tests.support.precomputed_application import (
     BY_AGE,
     Commands,

@@ -19,7 +19,7 @@ from jobs.stream.partitions import events_key
 from jobs.stream.worker import StreamWorker
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.kafka_brokers import KafkaTopicUnderTest
 from tests.support.store_server import program_of
 from tests.support.stream_worker import inspection, now_us, until, worker_of

@@ -18,7 +18,7 @@ from registry.registry import Registry
 from runtime.clock import SystemClock
 from runtime.redis_connection import RedisConnection
 from runtime.redis_connection.slots import slot_of
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from runtime.submission_settings import SubmissionSettings
 from tests.support.store_cluster import StoreCluster
 from tests.support.tiny_application import write_tiny_application

@@ -14,7 +14,7 @@ from forebay.errors import DeadlineExceeded, InvalidRequest, NotUsable, Unavaila
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection, RedisReplyError, RedisScript
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.store_server import program_of
 
 CLOCK = SystemClock()

@@ -15,7 +15,7 @@ from forebay.errors import DeadlineExceeded, NotUsable, Unavailable
 from runtime.clock import SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.fault_proxy import FaultProxy
 from tests.support.until import until
 

@@ -29,7 +29,8 @@ from runtime.clock import ManualClock, SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.engine_settings import AnnIndexSettings
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings, load_settings
+from runtime.redis_settings import RedisSettings
+from runtime.settings import load_settings
 from tests.support.ratings_application import write_application
 
 pyspark = pytest.importorskip("pyspark", reason="`make test-spark` installs it")

@@ -29,7 +29,7 @@ from runtime.clock import ManualClock, SystemClock
 from runtime.embedded_store import TemporaryStore
 from runtime.engine_settings import AnnIndexSettings
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 NOW_US = 1_800_000_000_000_000
 

@@ -18,7 +18,7 @@ from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
 from runtime.redis_connection.slots import slot_of
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 from tests.support.examples import examples
 from tests.support.store_cluster import SLOTS, StoreCluster
 

@@ -21,7 +21,7 @@ from registry.rings import PARTS, Ring, RingField
 from runtime.clock import SystemClock
 from runtime.engine_settings import FeatureStoreSettings
 from runtime.redis_connection import RedisConnection
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 KEYS = [b"a", b"b", b"f{1:c}2:3"]
 KEPT_S = 3600.0

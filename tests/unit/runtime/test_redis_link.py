@@ -12,7 +12,7 @@ from forebay.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from runtime.clock import ManualClock
 from runtime.redis_connection.link import Link
 from runtime.redis_connection.script import RedisScript
-from runtime.settings import RedisSettings
+from runtime.redis_settings import RedisSettings
 
 
 class RecordingTransport(asyncio.Transport):
