@@ -70,6 +70,7 @@ class KafkaSource:
         self._partition = partition
         self._identity = identity
         self._next: int | None = None
+        self._end: int | None = None
         self._closed = False
         self._threads = ThreadPoolExecutor(2, "kafka")  # to read, and meanwhile to ask
 
@@ -92,10 +93,15 @@ class KafkaSource:
         return Extent(oldest, end - 1, end - oldest, end)
 
     async def read(self, after: int, count: int, wait_s: float) -> Entries:
-        """What the client has fetched, or will within `wait_s`."""
+        """What the client has fetched, or will within `wait_s`. The client tells once where the end was, at
+        some time; whether it is there still, the brokers are asked: one request where no more is at hand.
+        """
         if self._next != after + 1:
             await self._seek(after + 1)
-        messages, at_end = await self._called(self._fetched, count, wait_s)
+        messages, end = await self._called(self._fetched, count, wait_s)
+        if messages or end is not None:
+            self._end = end
+        at_end = self._end is not None and (await self.extent()).newest < self._end
         if not messages:
             return Entries(_NO_POSITIONS, (), 0, at_end)
         positions = np.fromiter((message.offset() for message in messages), np.int64, len(messages))
@@ -131,19 +137,24 @@ class KafkaSource:
 
     async def _seek(self, offset: int) -> None:
         oldest = (await self.extent()).oldest
-        self._next = max(offset, oldest)
+        self._next, self._end = max(offset, oldest), None
         await self._called(self._consumer.assign, [self._place(self._next)])
 
-    def _fetched(self, count: int, wait_s: float) -> tuple[list[Message], bool]:
+    def _fetched(self, count: int, wait_s: float) -> tuple[list[Message], int | None]:
+        """Return messages, and the offset at which the client last met the end, if it did."""
         first = self._consumer.poll(wait_s)
         found = [] if first is None else [first]
         if first is not None and first.error() is None and count > 1:
             found += self._consumer.consume(count - 1, 0)
-        ends = [error for message in found if (error := message.error()) is not None]
-        for error in ends:
+        end: int | None = None
+        for message in found:
+            error = message.error()
+            if error is None:
+                continue
             if error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-        return [message for message in found if message.error() is None], bool(ends)
+            end = message.offset()
+        return [message for message in found if message.error() is None], end
 
     def _place(self, offset: int = -1) -> TopicPartition:
         return TopicPartition(self._topic, self._partition, offset)

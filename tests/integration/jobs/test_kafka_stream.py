@@ -121,6 +121,44 @@ async def test_source_tells_its_extent_and_goes_on_anywhere(trend: Trend, topic:
     await source.aclose()
 
 
+async def test_source_is_at_its_end_when_nothing_came_since_the_client_met_it(
+    trend: Trend, topic: KafkaTopicUnderTest
+) -> None:
+    topic.add(0, b"0")
+    topic.flush()
+    source = await KafkaSource.open(KafkaTopic(servers=topic.servers, topic=topic.topic), 0, {})
+    read = await source.read(BEGINNING, 1, 0.2)
+    while not read.at_end:
+        read = await source.read(0 if read.count else BEGINNING, 1, 0.2)
+    assert (await source.read(0, 1, 0.01)).at_end
+    topic.add(0, b"1")
+    topic.flush()
+    while not read.count:  # The client may have met the end behind the first one again.
+        read = await source.read(0, 1, 0.2)
+        assert read.count or not read.at_end
+    assert read.payloads == [b"1"]
+    await source.aclose()
+
+
+async def test_end_that_was_met_before_more_came_is_none_when_it_is_told_late(
+    trend: Trend, topic: KafkaTopicUnderTest
+) -> None:
+    topic.add(0, b"0")
+    topic.flush()
+    source = await KafkaSource.open(KafkaTopic(servers=topic.servers, topic=topic.topic), 0, {})
+    while not (await source.read(BEGINNING, 1, 0.2)).count:
+        pass
+    await asyncio.sleep(0.3)  # The client meets the end meanwhile.
+    topic.add(0, b"1")
+    topic.flush()
+    read = await source.read(0, 1, 0.2)
+    while not read.count:
+        assert not read.at_end
+        read = await source.read(0, 1, 0.2)
+    assert read.payloads == [b"1"]
+    await source.aclose()
+
+
 async def test_events_arrive_when_they_are_published_to_kafka(
     trend: Trend, redis_url: str, topic: KafkaTopicUnderTest
 ) -> None:
