@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,12 @@ class Checkpoints:
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
+
+    async def forget(self, feeds: Collection[Feed]) -> None:
+        """Remove the positions of these: they are of an incarnation that is over."""
+        if feeds:
+            names = [f"view:{view_id}:{generation}" for view_id, generation in feeds]
+            await self._connection.execute("HDEL", self._key, *names)
 
     async def block(self, problem: str) -> None:
         """Note why the partition is blocked."""

@@ -166,7 +166,8 @@ class PartitionReader:
         positions = {feed.feed: BEGINNING for feed in self._feeds}
         if known is not None and stored is not None and known.incarnation == incarnation:
             positions = {feed: stored.positions.get(feed, BEGINNING) for feed in positions}
-        elif known is not None:
+        elif known is not None and stored is not None:
+            await session.checkpoints.forget(stored.positions)  # also of rows that aren't fed now
             self._warn("is another stream than the one that was read: all that it holds is read")
         last = LastRead(incarnation, min(positions.values()))
         dropped = extent.added - extent.held

@@ -13,7 +13,7 @@ from jobs.stream.session import Sessions
 from jobs.stream.worker import StreamWorker
 from runtime.clock import SystemClock
 from tests.support.stream_worker import inspection, now_us, run_once, settings_of, until, worker_of
-from tests.support.trend_application import APP, PARTITIONS, YAML, Trend, some_events
+from tests.support.trend_application import APP, PARTITIONS, YAML, Event, Trend, some_events
 
 one_kind = pytest.mark.parametrize("store_server", ["valkey"], indirect=True)
 """Of what doesn't depend on how a server tells about its streams."""
@@ -125,6 +125,32 @@ async def test_events_are_counted_when_a_stream_made_anew_begins_with_smaller_id
     second = some_events(30, at, seed=2)
     for place, event in enumerate(second, 1):
         await trend.add(0, *(text for pair in event.items() for text in map(str, pair)), name=f"{place}-1")
+    await run_once(trend, redis_url)
+    await trend.check_recount([*first, *second])
+
+
+@one_kind
+async def test_former_rows_get_all_of_a_stream_made_anew_when_they_are_live_again(
+    trend: Trend, redis_url: str
+) -> None:
+    async def add(events: list[Event]) -> None:
+        for place, event in enumerate(events, 1):
+            fields = [text for pair in event.items() for text in map(str, pair)]
+            await trend.add(0, *fields, name=f"{10_000 * place}-1")  # beyond the replay window
+
+    at = now_us()
+    first = some_events(40, at)
+    await add(first)
+    await run_once(trend, redis_url)
+    before = await trend.registry.live()
+    assert before is not None
+    await trend.registry.renew("user_trend")
+    await trend.connection.execute("DEL", events_key(APP, "ratings", 0))
+    second = some_events(30, at, seed=2)
+    await add(second)
+    await run_once(trend, redis_url)
+    generation = before.views["user_trend"].generation
+    await trend.registry.publish(lambda live: live.with_view("user_trend", generation))
     await run_once(trend, redis_url)
     await trend.check_recount([*first, *second])
 
