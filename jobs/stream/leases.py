@@ -27,16 +27,22 @@ class Leases:
         self._clock = clock
 
     async def join(self, stream: str) -> int:
-        """Say that this worker is there; return how many there are of the stream's."""
+        """Say that this worker is there; return how many there are of the stream's.
+
+        One of this machine that was killed doesn't count any more, another one until its time has passed.
+        """
         key, now_ms = workers_key(self._app, stream), self._clock.now_us() // 1000
         commands: list[tuple[bytes | str | int, ...]] = [
             ("ZADD", key, now_ms + self._lease_ms, self._worker),
             ("ZREMRANGEBYSCORE", key, "-inf", now_ms),
             ("PEXPIRE", key, 10 * self._lease_ms),
-            ("ZCARD", key),
+            ("ZRANGE", key, 0, -1),
         ]
-        replies = await self._connection.execute_many(commands)
-        return max(1, replies[-1]) if isinstance(replies[-1], int) else 1
+        names: list[bytes] = (await self._connection.execute_many(commands))[-1]
+        gone = [name for name in names if is_gone(name.decode())]
+        if gone:
+            await self._connection.execute("ZREM", key, *gone)
+        return max(1, len(names) - len(gone))
 
     async def leave(self, stream: str) -> None:
         """Say that this worker is gone."""
