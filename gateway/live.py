@@ -157,9 +157,12 @@ class LiveRelease:
         they know, which ages.
         """
         try:
-            self._freshness.lowest_us = await self._registry.watermarks.lowest()
+            lowest_us = await self._registry.watermarks.lowest()
+            self._freshness.tell(lowest_us, asyncio.get_running_loop().time())
             self._watermark_error = ""
         except Error as error:
+            if not self._freshness.is_told():
+                self._freshness.tell({}, asyncio.get_running_loop().time())
             if error.message != self._watermark_error:
                 logger.error("the streams' watermarks can't be read: %s", error.message)
             self._watermark_error = error.message

@@ -63,6 +63,8 @@ class WindowReader(ViewReader):
         self._form = view.ring
         self._freshness = freshness
         self._place = ViewGeneration(view.view_id, generation or 0)
+        if self.near_cache_s:
+            freshness.keep(self._place, self.near_cache_s)
         self._spans = compile_windows(view.ring, view.windows)
         self._head = int.from_bytes(view.ring.head, "little")
         self._empty = view.ring.head.ljust(FIXED_BYTES, b"\0")
