@@ -133,6 +133,7 @@ async def kept_events(trend: Trend) -> list[Event]:
     return events
 
 
+@pytest.mark.slow  # the worker may have applied everything before the store is full; then it says nothing
 async def test_worker_waits_when_the_store_is_full(own: Trend, server: Server) -> None:
     events = some_events(200, now_us())
     async with working(own, server.url) as worker:
