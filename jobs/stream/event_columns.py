@@ -16,6 +16,7 @@ from pyarrow import json as arrow_json
 from jobs.stream.events import Column, EventField
 from jobs.stream.source import EventFormat
 from registry.dtypes import Scalar
+from registry.key_text import MAX_KEY_BYTES
 
 _DIGITS = b"0123456789-"
 _BOOLS = {b"true": True, b"1": True, b"false": False, b"0": False}
@@ -156,6 +157,8 @@ def _column(array: Any, field: EventField) -> Column | None:
     if field.required and array.null_count:
         return None
     if scalar is Scalar.STRING:
+        if field.is_key_text and not pc.all(are_key_texts(array)).as_py():
+            return None
         texts: list[Any] = array.to_pylist()
         return texts
     if not scalar.is_float:
@@ -172,6 +175,12 @@ def _column(array: Any, field: EventField) -> Column | None:
         return None
     column: Column = narrowed
     return column
+
+
+def are_key_texts(array: Any) -> Any:
+    """Return which of an Arrow array's texts may be part of a key; null for a null."""
+    lengths = pc.binary_length(array)
+    return pc.and_(pc.greater(lengths, 0), pc.less_equal(lengths, MAX_KEY_BYTES))
 
 
 def _floats(array: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from jobs.stream.events import EventField
 from jobs.stream.source import EventFormat
 from registry.dtypes import Scalar
+from registry.key_text import MAX_KEY_BYTES
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -77,12 +78,24 @@ def _value(raw: Any, field: EventField) -> Any:
     if scalar is Scalar.STRING:
         if not isinstance(raw, str):
             raise EventError(f"{field.name} must be text")
-        return raw
+        return _key_text(raw, field) if field.in_key else raw
     if scalar is Scalar.BOOL:
         return _bool(raw, field)
     if scalar is Scalar.TIMESTAMP:
         return timestamp_us(raw, field.name)
     return _float(raw, field) if scalar.is_float else _integer(raw, field)
+
+
+def _key_text(text: str, field: EventField) -> str:
+    if not text:
+        raise EventError(f"{field.name} is empty, which is no key")
+    try:
+        size_bytes = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise EventError(f"{field.name} is no text that UTF-8 can write") from error
+    if size_bytes > MAX_KEY_BYTES:
+        raise EventError(f"{field.name} has {size_bytes} bytes; a key has at most {MAX_KEY_BYTES}")
+    return text
 
 
 def _bool(raw: Any, field: EventField) -> bool:

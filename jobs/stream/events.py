@@ -17,11 +17,18 @@ Column = NDArray[Any] | list[Any]
 
 @dataclass(frozen=True, slots=True)
 class EventField:
-    """One declared field. A `required` one is part of a key, or the event's time: it is never null."""
+    """One declared field. A `required` one is part of a key, or the event's time: it is never null. `in_key`:
+    it is part of an entity's key, so that a text has 1 to MAX_KEY_BYTES bytes."""
 
     name: str
     dtype: DType
     required: bool
+    in_key: bool = False
+
+    @property
+    def is_key_text(self) -> bool:
+        """Whether its texts must be ones that a row can lie under."""
+        return self.in_key and self.dtype.scalar is Scalar.STRING
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,14 @@ class Decoded:
 def event_fields(application: Application, name: str) -> tuple[EventField, ...]:
     """Return the fields of a declared stream. The keys of the entities whose views it feeds are required."""
     stream = application.streams[name]
-    required = {stream.event_time, stream.partition_by}
+    keys: set[str] = set()
     for view in application.views.values():
         if view.stream == name:
-            required |= set(application.entities[view.entity].key)
-    return tuple(EventField(field, dtype, field in required) for field, dtype in stream.fields.items())
+            keys |= set(application.entities[view.entity].key)
+    required = {stream.event_time, stream.partition_by} | keys
+    return tuple(
+        EventField(field, dtype, field in required, field in keys) for field, dtype in stream.fields.items()
+    )
 
 
 def column_of(values: Sequence[Any], field: EventField) -> Column:

@@ -16,6 +16,7 @@ from forebay.errors import NotUsable
 from jobs.arrow_columns import ColumnError, column_data, refusal
 from jobs.fingerprint import source_files
 from jobs.sources import Sources, translated
+from jobs.stream.event_columns import are_key_texts
 from jobs.stream.events import Column, EventField, Events
 from registry.definitions import Stream
 from registry.dtypes import DType, Scalar
@@ -27,7 +28,7 @@ _TIMESTAMP = DType(Scalar.TIMESTAMP)
 @dataclass(frozen=True, slots=True)
 class HistoryChunk:
     """Events of the history; their positions are their places in it. `end`: the place behind them; `invalid`:
-    how many rows of the chunk are none, for they lack a key."""
+    how many rows of the chunk are none, for they lack a key, or have a text that can't be one."""
 
     events: Events
     end: int
@@ -92,6 +93,9 @@ class History:
         for field in self._fields:
             if field.required:
                 keyed &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)
+            if field.is_key_text:
+                texts = batch.column(field.name).cast(pa.string())
+                keyed &= are_key_texts(texts).fill_null(False).to_numpy(zero_copy_only=False)
         positions = position + np.arange(batch.num_rows)
         whole = batch if keyed.all() else batch.filter(pa.array(keyed))
         columns = {field.name: self._column(whole, field) for field in self._fields}

@@ -112,6 +112,34 @@ def test_reason_is_told_when_json_is_no_event(value: bytes | None, reason: str) 
     assert [one.reason for one in decode("json", [value]).invalid] == [reason]
 
 
+@pytest.mark.parametrize("layout", ["fields", "json"])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "zone is empty, which is no key"),
+        ("é" * 257, "zone has 514 bytes; a key has at most 512"),
+    ],
+)
+def test_event_is_a_dead_letter_when_its_text_can_be_no_key(
+    layout: EventFormat, text: str, reason: str
+) -> None:
+    """The store refuses such a key: an event that came through would block its partition for good."""
+    fields = [EventField("zone", DType.parse("string"), True, in_key=True), FIELDS[-1]]
+    good = {"zone": "é" * 256, "at": NOW_US}
+    payloads = [payload(layout, event) for event in (good, {**good, "zone": text}, good)]
+    entries = Entries(np.arange(3), payloads, 0, at_end=True)
+    decoded = EventDecoder(fields, "at", layout, 0).decode(entries, NOW_US)
+    assert [(one.position, one.reason) for one in decoded.invalid] == [(1, reason)]
+    assert decoded.events.columns["zone"] == [good["zone"]] * 2
+
+
+def test_event_is_a_dead_letter_when_its_key_is_half_a_character() -> None:
+    fields = [EventField("zone", DType.parse("string"), True, in_key=True), FIELDS[-1]]
+    entries = Entries(np.arange(1), [b'{"zone": "\\ud800", "at": 1}'], 0, at_end=True)
+    [invalid] = EventDecoder(fields, "at", "json", 0).decode(entries, NOW_US).invalid
+    assert invalid.reason == "zone is no text that UTF-8 can write"
+
+
 def test_events_stay_with_their_entries_when_objects_share_a_payload() -> None:
     """Two objects in one message must not shift the events behind it."""
     two = payload("json", GOOD) + payload("json", GOOD)
