@@ -83,7 +83,9 @@ class Cluster:
         asking: set[int] = set()
         for attempt in range(_MOST_TRIES):
             await self._exchange(commands, where, asking, replies, deadline)
-            where, asking = await self._redirected(where, keys, replies, last=attempt + 1 == _MOST_TRIES)
+            where, asking = await self._redirected(
+                where, keys, replies, deadline, last=attempt + 1 == _MOST_TRIES
+            )
             if not where:
                 break
         failures = [reply for reply in replies if isinstance(reply, Error)]
@@ -198,6 +200,7 @@ class Cluster:
         sent: Mapping[int, Node | None],
         keys: Sequence[bytes | None],
         replies: list[Any],
+        deadline: Deadline,
         *,
         last: bool,
     ) -> tuple[dict[int, Node | None], set[int]]:
@@ -221,9 +224,9 @@ class Cluster:
             host, _, port = to.rpartition(":")
             host = host if host not in ("", "?") or asked is None else asked.name.rpartition(":")[0]
             if reply.code == "MOVED":
-                where[place] = await self._map.moved(int(slot), host, int(port))
+                where[place] = await self._map.moved(int(slot), host, int(port), deadline)
             else:
-                where[place] = await self._map.node_at(host, int(port))
+                where[place] = await self._map.node_at(host, int(port), deadline)
                 asking.add(place)
         if is_moving:
             await asyncio.sleep(_MOVING_S)

@@ -74,17 +74,19 @@ class Topology:
         """Have the map read again."""
         self._suspected.set()
 
-    async def moved(self, slot: int, host: str, port: int) -> Node:
-        """Take note that a slot has moved; return its node, connected or having tried."""
-        node = await self.node_at(host, port)
+    async def moved(self, slot: int, host: str, port: int, deadline: Deadline) -> Node:
+        """Take note that a slot has moved; return its node. As `node_at`."""
+        node = await self.node_at(host, port, deadline)
         self.owners[slot] = node
         self.suspect()
         return node
 
-    async def node_at(self, host: str, port: int) -> Node:
-        """Return the node at a place, which has tried to connect."""
+    async def node_at(self, host: str, port: int, deadline: Deadline) -> Node:
+        """Return the node at a place, which has tried to connect, or still does at the deadline."""
         node = self._node((host, port))
-        await asyncio.wait([node.tried])
+        if not node.tried.done():
+            remaining_s = max(0.0, deadline.remaining_s(self._clock.monotonic_s()))
+            await asyncio.wait([node.tried], timeout=None if deadline == NEVER else remaining_s)
         return node
 
     async def aclose(self) -> None:
