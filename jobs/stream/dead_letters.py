@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jobs.stream.events import Invalid
 from jobs.stream.partitions import PartitionKeys
 from jobs.stream.source import EventFormat
@@ -72,9 +75,21 @@ class DeadLetters:
             for one in invalid[start : start + _MOST_AT_ONCE]:
                 strings = _letter(one, layout, at_us, max_bytes)
                 args += [b"%019d" % one.position, len(strings), *strings]
-            keys = [self._keys.letters, self._keys.checkpoint]
+            keys = [self._keys.letters, self._keys.checkpoint, self._keys.refused]
             added += await self._connection.eval_script(_BURY, keys, args)
         return added
+
+    async def refused(self, incarnation: str) -> NDArray[np.int64]:
+        """Return the positions of the letters of a stream's incarnation, ascending, (n,): of those that were
+        put back too, for it is the copy that counts. What is no event once stays none when it is read again.
+        """
+        of, positions = await self._connection.execute_many(
+            [("HGET", self._keys.checkpoint, "letters_of"), ("ZRANGE", self._keys.refused, 0, -1)]
+        )
+        for reply in (of, positions):
+            if isinstance(reply, Exception):
+                raise reply
+        return np.array([int(one) for one in positions] if of == incarnation.encode() else [], np.int64)
 
     async def count(self) -> int:
         """Return how many are kept."""

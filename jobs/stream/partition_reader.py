@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from forebay.errors import Error, Unavailable
+from numpy.typing import NDArray
 
 from feature_store.windows.events import Source
 from jobs.stream.checkpoints import Feed
@@ -53,13 +54,15 @@ class PartitionState:
 @dataclass(slots=True)
 class _Progress:
     """Where a session is. `cursor`: what was read last; `last`: the end of what all views have, which a
-    session that reads again what came before lies behind at first."""
+    session that reads again what came before lies behind at first. `refused`: the positions of dead letters
+    that may come again."""
 
     last: LastRead
     cursor: int
     positions: dict[Feed, int]
     after: dict[Feed, int]
     source: Source
+    refused: NDArray[np.int64]
     counts: Counter[str] = field(default_factory=Counter)
     newest_us: int | None = None
     complete_us: int | None = None
@@ -185,7 +188,8 @@ class PartitionReader:
         source = Source(int(incarnation, 16), self.state.partition)
         if self._target is None:
             self._target = extent.newest
-        progress = _Progress(last, min(after.values()), positions, after, source)
+        refused = await session.letters.refused(incarnation)
+        progress = _Progress(last, min(after.values()), positions, after, source, refused)
         progress.cursor = min(progress.cursor, extent.newest)
         await self._note(session, progress)
         return progress
@@ -202,6 +206,7 @@ class PartitionReader:
         return self._once and (progress.cursor >= target or chunk.entries.at_end)
 
     async def _apply(self, session: Session, progress: _Progress, chunk: _Chunk) -> None:
+        chunk = _without(progress.refused, chunk)
         entries, decoded = chunk.entries, chunk.decoded
         if entries.count:
             await self._bury(session, progress, decoded)
@@ -324,6 +329,16 @@ class PartitionReader:
     @property
     def _name(self) -> str:
         return f"stream {self.state.stream}, partition {self.state.partition}"
+
+
+def _without(refused: NDArray[np.int64], chunk: _Chunk) -> _Chunk:
+    """Return the chunk without events that became dead letters when they were read before, as by a clock that
+    they were too early for: they may have been put back, and would count twice."""
+    events = chunk.decoded.events
+    if not (refused.size and events.count and events.positions[0] <= refused[-1]):
+        return chunk
+    events = events.where(~np.isin(events.positions, refused))
+    return replace(chunk, decoded=replace(chunk.decoded, events=events))
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -5,6 +5,7 @@
     forebay:{APP:NAME:P}:checkpoint    hash: how far partition P of the declared stream NAME is applied
     forebay:{APP:NAME:P}:lease         who reads it; expires with its process forebay:{APP:NAME:P}:letters
     Redis Stream of its dead letters
+    forebay:{APP:NAME:P}:refused       sorted set: the positions of those
 
 The braces are a cluster's hash tag: a partition lies on one node, with what is known about it, so that a
 failover takes the end of both or of neither.
@@ -40,6 +41,10 @@ class PartitionKeys:
     @property
     def letters(self) -> str:
         return f"{self._tag}:letters"
+
+    @property
+    def refused(self) -> str:
+        return f"{self._tag}:refused"
 
     @property
     def _tag(self) -> str:

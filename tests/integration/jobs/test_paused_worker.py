@@ -1,4 +1,4 @@
-"""A worker that is stopped for an hour between the server's answer and its own look at the clock."""
+"""A worker whose clock has gone on: stopped for an hour after the server's answer; reading again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 
 import pytest
 
+from jobs.stream.dead_letters import DeadLetters
+from jobs.stream.partitions import PartitionKeys
 from jobs.stream.redis_source import RedisSource
+from jobs.stream.requeue import Requeue
 from jobs.stream.session import Sessions
 from jobs.stream.source import Entries
 from jobs.stream.worker import StreamWorker
 from runtime.clock import SystemClock
+from runtime.settings import Settings
 from tests.support.stream_worker import now_us, settings_of, until
 from tests.support.trend_application import APP, HOUR_US, Trend, some_events
 
@@ -60,3 +64,30 @@ async def test_watermark_stays_behind_what_came_in_a_pause_when_the_last_answer_
     stop.set()
     go_on.set()
     await running
+
+
+async def test_dead_letter_counts_once_when_it_is_read_again_as_an_event_and_put_back(
+    trend: Trend, redis_url: str
+) -> None:
+    clock, letters = PausedClock(), DeadLetters(trend.connection, PartitionKeys(APP, "ratings", 0))
+    early = {"user_id": 1, "movie_id": 1, "rating": 4.0, "rated_at": now_us() + 70_000_000}
+    await trend.add(0, *(text for pair in early.items() for text in map(str, pair)))
+
+    async def run() -> list[str]:
+        sessions = Sessions(settings_of(redis_url), redis_url, APP, clock)
+        worker = StreamWorker(sessions, trend.connection, once=True)
+        await worker.run(asyncio.Event())
+        return worker.state.lines()
+
+    assert await run() == ["stream ratings: 1 invalid"]
+    clock.missed_us = 30_000_000
+    assert await run() == ["stream ratings: nothing new"]
+    [letter] = await letters.newest(2)
+    plan = await trend.registry.live_plan()
+    assert plan is not None
+    stream = plan.application.streams["ratings"]
+    await Requeue(trend.connection, APP, "ratings", stream, Settings().stream).put_back(f"0/{letter.id}")
+    assert await run() == ["stream ratings: 2 applied"]
+    await trend.registry.renew("user_trend")
+    assert await run() == ["stream ratings: 1 applied, 1 repeated"]
+    await trend.check_recount([early])
