@@ -174,10 +174,16 @@ def _text(value: Any) -> str:
 async def read_lines(file: TextIO) -> AsyncIterator[list[Event]]:
     """Yield the events of JSON lines, as they come: what is there is yielded without waiting for more.
 
-    Raises: InvalidRequest naming the line that is no JSON object.
+    Raises: InvalidRequest naming the line that is no JSON object, or behind which a text is no UTF-8.
     """
     number = 0
-    while lines := await asyncio.to_thread(_some_lines, file):
+    while True:
+        try:
+            lines = await asyncio.to_thread(_some_lines, file)
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"what follows line {number} is no UTF-8 text: {error.reason}") from error
+        if not lines:
+            return
         events: list[Event] = []
         for line in lines:
             number += 1
