@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import click
-from forebay.errors import NotUsable
+from forebay.errors import Error, NotUsable
 
 from cli.console import instant, print_json, print_table
 from cli.options import json_option, target_options, target_settings
@@ -148,11 +148,19 @@ def publish_command(
             )
             events = _limited(_events(file, declared, target.settings), limit)
 
+            done = 0
+
             def told(count: int) -> None:
+                nonlocal done
+                done = count
                 display.tell(f"stream {name}", "published", count, 0)
 
             try:
                 return await publish(events, destination, declared, pace, target.clock, told)
+            except Error:
+                if done:
+                    click.echo(f"published {done:,} events on stream {name} before this:", err=True)
+                raise
             finally:
                 await destination.aclose()
 

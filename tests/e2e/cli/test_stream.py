@@ -89,6 +89,7 @@ def test_view_gets_new_rows_when_its_history_is_read_anew(applied: tuple[Path, s
         (("publish", "ratings", "none.jsonl"), 2, "there is no file"),
         (("publish", "rating", "past.parquet"), 2, "its streams: ratings"),
         (("publish", "ratings", "bad.jsonl"), 2, "line 2 is no JSON"),
+        (("publish", "ratings", "late.jsonl"), 2, "before this:\nerror: line"),
         (("publish", "ratings", "keyless.jsonl"), 2, "event 1 has no user_id"),
         (("publish", "ratings", "past.parquet", "--speed", "0x"), 2, "--speed"),
         (("run", "rating", "--once"), 2, "its streams: ratings"),
@@ -104,4 +105,6 @@ def test_command_refuses_when_it_is_told_nonsense(
     directory, _ = applied
     (directory / "bad.jsonl").write_text('{"user_id": 1}\nnot\n')
     (directory / "keyless.jsonl").write_text('{"movie_id": 1}\n')
+    event = '{"user_id": 1, "movie_id": 1, "rated_at": 1}\n'
+    (directory / "late.jsonl").write_text(event * 2_000 + "not\n")
     assert says in stream(applied, *args, code=code)
