@@ -243,6 +243,8 @@ class PartitionReader:
             progress.last = LastRead(progress.last.incarnation, end, ordinal, entries.published_ms)
         if times_us.size:
             newest_us = int(times_us.max())
+            if entries.published_ms:  # What isn't read yet came later, but may say that it happened by then.
+                newest_us = min(newest_us, 1_000 * entries.published_ms)
             progress.newest_us = max(newest_us, progress.newest_us or newest_us)
 
     async def _bury(self, session: Session, progress: _Progress, decoded: Decoded) -> None:

@@ -91,3 +91,38 @@ async def test_dead_letter_counts_once_when_it_is_read_again_as_an_event_and_put
     await trend.registry.renew("user_trend")
     assert await run() == ["stream ratings: 1 applied, 1 repeated"]
     await trend.check_recount([early])
+
+
+async def test_watermark_stays_behind_unread_events_when_one_that_was_ahead_of_its_time_is_read(
+    trend: Trend, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, stop, go_on = PausedClock(), asyncio.Event(), asyncio.Event()
+    at, read, reads = now_us(), RedisSource.read, 0
+    for event_time_us in (at + 50_000_000, at):
+        fields = {"user_id": 1, "movie_id": 1, "rating": 4.0, "rated_at": event_time_us}
+        await trend.add(0, *(text for pair in fields.items() for text in map(str, pair)))
+
+    async def read_once(self: RedisSource, after: int, count: int, wait_s: float) -> Entries:
+        nonlocal reads
+        reads += b":0}" in self._events.encode()
+        if reads > 1:
+            await go_on.wait()
+        return await read(self, after, count, wait_s)
+
+    monkeypatch.setattr(RedisSource, "read", read_once)
+    clock.missed_us = HOUR_US
+    sessions = Sessions(settings_of(redis_url, chunk_events=1, checkpoint_s=1e-6), redis_url, APP, clock)
+    running = asyncio.create_task(StreamWorker(sessions, trend.connection).run(stop))
+
+    async def marks() -> list[int]:
+        found = await trend.registry.watermarks.read()
+        return [view.marks[0].event_time_us for view in found.values() if 0 in view.marks]
+
+    async def noted() -> bool:
+        return bool(await marks())
+
+    await until(noted)
+    assert max(await marks()) < at
+    stop.set()
+    go_on.set()
+    await running
