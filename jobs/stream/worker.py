@@ -138,11 +138,12 @@ class StreamWorker:
         Raises: at its first look NotFound for a stream that there isn't, NotUsable where nothing is applied,
         and what the store does; later failures of the store are waited out.
         """
-        works = await self._look()
+        works, looked = await self._look(), True
         ready()
         try:
             while True:
-                await self._tend(works)
+                if await self._tend(works) and looked:
+                    self.state.problem = ""
                 if self._once and await self._all_done(works):
                     return
                 with suppress(TimeoutError):
@@ -150,7 +151,8 @@ class StreamWorker:
                         await stop.wait()
                 if stop.is_set():
                     return
-                works = await self._look_again(works)
+                found = await self._look_again()
+                works, looked = (works, False) if found is None else (found, True)
         finally:
             await self._release_all(works)
 
@@ -168,16 +170,13 @@ class StreamWorker:
         names = self._names or tuple(plan.application.streams)
         return [work for name in names if (work := await self._work(plan, live, name)) is not None]
 
-    async def _look_again(self, works: list[StreamWork]) -> list[StreamWork]:
+    async def _look_again(self) -> list[StreamWork] | None:
+        """Return what is to be done now; None where that can't be told."""
         try:
-            found = await self._look()
+            return await self._look()
         except (Error, RedisReplyError) as error:
-            if str(error) != self.state.problem:
-                self.state.problem = str(error)
-                logger.error("what is live can't be looked up: %s", error)
-            return works
-        self.state.problem = ""
-        return found
+            self._meet("what is live can't be looked up", error)
+            return None
 
     async def _work(self, plan: Plan, live: Release, name: str) -> StreamWork | None:
         stream = plan.application.streams[name]
@@ -202,8 +201,17 @@ class StreamWorker:
             known = self._counted[name] = stream, count, now_s
         return known[1]
 
-    async def _tend(self, works: Sequence[StreamWork]) -> None:
-        """Take and keep partitions, give up those that others should have, begin and end readers."""
+    def _meet(self, what: str, error: Exception) -> None:
+        """Say what keeps the worker from its work, once."""
+        if str(error) != self.state.problem:
+            self.state.problem = str(error)
+            logger.error("%s: %s", what, error)
+
+    async def _tend(self, works: Sequence[StreamWork]) -> bool:
+        """Take and keep partitions, give up those that others should have, begin and end readers.
+
+        Returns whether all of that could be done.
+        """
         try:
             for work in works:
                 await self._tend_backfills(work)
@@ -211,9 +219,9 @@ class StreamWorker:
             for key in [key for key in self._held if key[0] not in {work.stream for work in works}]:
                 await self._release(key)
         except (Error, RedisReplyError) as error:
-            if str(error) != self.state.problem:
-                self.state.problem = str(error)
-                logger.error("leases can't be kept: %s", error)
+            self._meet("leases can't be kept", error)
+            return False
+        return True
 
     async def _tend_partitions(self, work: StreamWork) -> None:
         share = math.ceil(work.partitions / await self._leases.join(work.stream))
