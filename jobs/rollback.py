@@ -8,6 +8,7 @@ from forebay.errors import NotUsable
 
 from feature_store.schema import feature_view
 from jobs.generation_keys import GenerationKeys
+from jobs.refused import Refused
 from jobs.spaces import shared_with
 from jobs.view_load import batch_of
 from registry.plan import Plan
@@ -33,15 +34,15 @@ class Rollback:
         What shares its space goes back with it, to what was live together with that generation, unless
         `same_space`. A second rollback goes further back, never forward.
 
-        Raises: NotFound for an unknown view; NotUsable for a view whose rows are written in place, and where
-        no earlier generation is kept.
+        Raises: NotFound for an unknown view; NotUsable for one that was never refreshed; Refused for one
+        whose rows are written in place, and where no earlier generation is kept.
         """
         live = await self.registry.live()
         if live is None:
             raise NotUsable(f"no application {self.registry.app} is applied: run `forebay apply FILE` first")
         plan = await self.registry.plan(live.plan)
         if batch_of(plan, view).publish != "swap":
-            raise NotUsable(f"view {view} is written in place (publish: upsert): no earlier rows are kept")
+            raise Refused(f"view {view} is written in place (publish: upsert): no earlier rows are kept")
         views, indexes = frozenset([view]), frozenset[str]()
         if not same_space:
             views, indexes = shared_with(plan.application, [view])
@@ -74,7 +75,7 @@ class Rollback:
             there = [name for name in swapped if name in release.views]
             if all(release.views[name].generation in kept[name] for name in there):
                 return release
-        raise NotUsable(f"view {view} has no earlier generation: only the one before the live one is kept")
+        raise Refused(f"view {view} has no earlier generation: only the one before the live one is kept")
 
     async def _kept(self, plan: Plan, name: str) -> set[int]:
         """Return the generations of a view whose rows are there."""

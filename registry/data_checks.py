@@ -183,6 +183,13 @@ def _check_windows(scope: Scope, path: FilePath, view: View) -> None:
         _check_not_reserved(scope, (*path, "windows", name), name)
         _check_window(scope, (*path, "windows", name), window, view.stream, stream)
     _check_ring(scope, path, view)
+    if (
+        view.near_cache_us is not None
+        and view.max_age_us is not None
+        and view.near_cache_us >= view.max_age_us
+    ):
+        what = "kept rows are as old as when they may have been read: with max_age no longer all read STALE"
+        scope.report((*path, "near_cache"), what, "warning")
     entity = scope.application.entities.get(view.entity)
     for field, dtype in entity.key.items() if entity is not None else ():
         if stream.fields.get(field, dtype) != dtype or field not in scope.names(

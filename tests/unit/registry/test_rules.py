@@ -742,6 +742,18 @@ def test_mistake_is_named_when_a_rule_of_streams_is_broken(name: str) -> None:
     ]
 
 
+def test_warning_is_given_when_kept_rows_of_windows_are_stale_at_once() -> None:
+    text = changed(
+        "    entity: movie\n    stream: ratings\n",
+        "    entity: movie\n    stream: ratings\n    max_age: 30s\n    near_cache: 30s\n",
+        (FILES / "contract.yaml").read_text(),
+    )
+    _, warnings = parse_application(text.encode())
+    [warning] = [one for one in warnings if one.path.endswith("near_cache")]
+    assert warning.path == "views.movie_trend.near_cache"
+    assert "STALE" in warning.message
+
+
 def test_warning_is_given_when_a_view_over_a_stream_is_required() -> None:
     text = changed(
         "{view: movie_profile, required: true}, movie_trend]",
